@@ -1,0 +1,128 @@
+//! What answers requests: the trait that every backend fulfils, their configuration, and the registry that finds
+//! one by the model id that it serves.
+
+pub mod echo;
+
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use indexmap::IndexMap;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::generation::{Chat, EmbeddingRequest, Embeddings, Error, Events, GenerationRequest, PromptText};
+
+/// The kinds of backend that this build has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// Deterministic answers without a model: a stand-in for client test suites.
+    #[default]
+    Echo,
+}
+
+impl Kind {
+    pub const ALL: [Self; 1] = [Self::Echo];
+
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Echo => "echo",
+        }
+    }
+}
+
+/// How one model is served. At the top level of the configuration these are every model's settings; a table
+/// `[models."id"]` overrides them for one.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema, garde::Validate)]
+#[serde(deny_unknown_fields, default)]
+#[garde(allow_unvalidated)]
+pub struct Config {
+    /// What answers: `echo`.
+    pub backend: Kind,
+    /// Tokens that an answer may have when the request does not say. The echo backend answers whole.
+    #[garde(range(min = 1))]
+    #[schemars(range(min = 1))]
+    pub max_tokens: u32,
+    /// Sampling temperature when the request does not say. Unset: the model's own default, else 0.7.
+    #[garde(inner(range(min = 0.0, max = 2.0)))]
+    #[schemars(range(min = 0.0, max = 2.0))]
+    pub temperature: Option<f64>,
+    /// Nucleus sampling mass when the request does not say. Unset: the model's own default, else 1.0.
+    #[garde(inner(range(min = 0.0, max = 1.0)))]
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub top_p: Option<f64>,
+    /// The echo backend's own settings.
+    #[garde(dive)]
+    pub echo: echo::Config,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            backend: Kind::Echo,
+            max_tokens: 512,
+            temperature: None,
+            top_p: None,
+            echo: echo::Config::default(),
+        }
+    }
+}
+
+/// Whether a model can serve now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Readiness {
+    Ready,
+    /// Not yet, and why: for people and for `/health/ready`.
+    NotReady(String),
+}
+
+/// What clients are told about a model.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ModelCard {
+    /// Seconds since 1970 at which the model began to be served.
+    pub created: u64,
+    /// `owned_by` of the models list.
+    pub owner: String,
+    /// Names what the bytes of an answer depend on; equal fingerprints give equal answers.
+    pub fingerprint: String,
+    /// Tokens of prompt and completion together.
+    pub context_length: u32,
+}
+
+/// Serves one model.
+pub trait Backend: Send + Sync {
+    fn card(&self) -> &ModelCard;
+
+    fn readiness(&self) -> Readiness;
+
+    /// Starts a generation. What can be refused is refused here, before the first event.
+    fn generate(&self, request: GenerationRequest) -> BoxFuture<'_, Result<Events, Error>>;
+
+    fn embed(&self, request: EmbeddingRequest) -> BoxFuture<'_, Result<Embeddings, Error>>;
+
+    /// `None` where the backend has no tokenizer of its own.
+    fn tokenizer(&self) -> Option<&dyn Tokenizer>;
+}
+
+/// Text ↔ token ids, as the model sees them.
+pub trait Tokenizer: Send + Sync {
+    fn tokenize(&self, prompt: &PromptText) -> Result<Vec<u32>, Error>;
+
+    /// The ids of the conversation as the chat template renders it.
+    fn tokenize_chat(&self, chat: &Chat) -> Result<Vec<u32>, Error>;
+
+    fn detokenize(&self, tokens: &[u32]) -> Result<String, Error>;
+}
+
+/// The models that are served, in the configuration's order.
+#[derive(Clone)]
+pub struct Registry {
+    models: Arc<IndexMap<String, Model>>,
+}
+
+/// One row of the registry.
+pub struct Model {
+    pub kind: Kind,
+    pub backend: Box<dyn Backend>,
+}

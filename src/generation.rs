@@ -1,0 +1,317 @@
+//! The words that the API and the backends share: what is asked for, what comes back, what can go wrong.
+//!
+//! This room uses nothing of ours and knows neither HTTP nor JSON envelopes nor tensors.
+
+use std::{fmt, pin::Pin};
+
+use futures_util::Stream;
+use serde_json::{Map, Value};
+
+/// One call for text: a conversation or a raw prompt, and how to continue it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GenerationRequest {
+    pub input: Input,
+    pub sampling: SamplingParams,
+    /// How many answers are wanted; at least 1.
+    pub choices: u32,
+    /// How many candidates are generated for them; at least `choices`. The best by mean logprob are kept.
+    pub best_of: u32,
+    /// The client takes the answer as it grows. Backends may batch their events more coarsely when it does not.
+    pub stream: bool,
+    /// Logprobs of each generated token, and of this many alternatives.
+    pub logprobs: Option<u32>,
+}
+
+/// What the answer continues.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Input {
+    Chat(Chat),
+    Prompt(Prompt),
+}
+
+/// A conversation with everything that the chat template may want to see.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Chat {
+    pub messages: Vec<Message>,
+    pub tools: Vec<Tool>,
+    pub tool_choice: ToolChoice,
+    pub parallel_tool_calls: bool,
+    pub response_format: ResponseFormat,
+    pub reasoning_effort: Option<String>,
+    pub verbosity: Option<String>,
+    pub template_kwargs: Map<String, Value>,
+    pub add_generation_prompt: bool,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Message {
+    pub role: Role,
+    pub content: Vec<Part>,
+    pub name: Option<String>,
+    pub tool_calls: Vec<ToolCall>,
+    pub tool_call_id: Option<String>,
+}
+
+impl Message {
+    /// The text of the message; a part that is not text stands as its kind in brackets, such as `[image_url]`.
+    #[must_use]
+    pub fn text(&self) -> String {
+        self.content.iter().map(Part::as_text).collect()
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    Developer,
+    System,
+    User,
+    Assistant,
+    Tool,
+    Function,
+}
+
+impl Role {
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Developer => "developer",
+            Self::System => "system",
+            Self::User => "user",
+            Self::Assistant => "assistant",
+            Self::Tool => "tool",
+            Self::Function => "function",
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum Part {
+    Text(String),
+    Refusal(String),
+    /// A URL or a `data:` URL.
+    Image(String),
+    Audio,
+    File,
+}
+
+impl Part {
+    fn as_text(&self) -> &str {
+        match self {
+            Self::Text(text) | Self::Refusal(text) => text,
+            Self::Image(_) => "[image_url]",
+            Self::Audio => "[input_audio]",
+            Self::File => "[file]",
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct ToolCall {
+    pub id: String,
+    pub name: String,
+    /// A function's arguments as the JSON text that the model wrote; a custom tool's input as it stands.
+    pub arguments: String,
+    pub kind: ToolKind,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ToolKind {
+    Function,
+    Custom,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Tool {
+    pub kind: ToolKind,
+    pub name: String,
+    pub description: Option<String>,
+    /// A JSON Schema; `None` is a function without parameters.
+    pub parameters: Option<Value>,
+    pub strict: bool,
+    /// Where the tool stands in the request, for error messages: `tools[2]`.
+    pub position: usize,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum ToolChoice {
+    None,
+    #[default]
+    Auto,
+    /// At least one call, of any tool.
+    Required,
+    /// A call of this one.
+    Named(String),
+    /// Only these may be called; one must be when `required`.
+    Allowed {
+        names: Vec<String>,
+        required: bool,
+    },
+}
+
+#[derive(Debug, Clone, PartialEq, Default)]
+pub enum ResponseFormat {
+    #[default]
+    Text,
+    /// Any JSON object.
+    JsonObject,
+    /// JSON that this schema accepts.
+    JsonSchema { name: String, schema: Value, strict: bool },
+}
+
+/// A raw prompt, continued as it stands.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Prompt {
+    pub text: PromptText,
+    /// What stands behind the place where the text is put (fill in the middle).
+    pub suffix: Option<String>,
+    /// The answer starts with the prompt itself.
+    pub echo: bool,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum PromptText {
+    Text(String),
+    Tokens(Vec<u32>),
+}
+
+/// How tokens are drawn. `None` leaves the choice to the model's configuration.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct SamplingParams {
+    pub temperature: Option<f64>,
+    pub top_p: Option<f64>,
+    pub top_k: Option<i64>,
+    pub min_p: Option<f64>,
+    pub frequency_penalty: f64,
+    pub presence_penalty: f64,
+    pub repetition_penalty: Option<f64>,
+    /// Added to the logits of these token ids.
+    pub logit_bias: Vec<(u32, f64)>,
+    pub seed: Option<i64>,
+    pub max_tokens: Option<u32>,
+    pub min_tokens: u32,
+    /// The answer ends before any of these texts.
+    pub stop: Vec<String>,
+    pub stop_token_ids: Vec<u32>,
+    pub ignore_eos: bool,
+}
+
+/// What a generation tells while it runs. Events of several choices may come in any mixture; those of one choice come
+/// in order, its `Finished` last. `Done` closes the stream.
+#[derive(Debug, Clone, PartialEq)]
+pub enum GenerationEvent {
+    Text {
+        choice: u32,
+        text: String,
+        logprobs: Vec<TokenLogprob>,
+    },
+    /// Text that the model marked as its reasoning.
+    Reasoning {
+        choice: u32,
+        text: String,
+    },
+    /// A tool call begins; its arguments follow in pieces.
+    ToolCall {
+        choice: u32,
+        index: u32,
+        id: String,
+        name: String,
+        kind: ToolKind,
+    },
+    ToolArguments {
+        choice: u32,
+        index: u32,
+        piece: String,
+    },
+    Finished {
+        choice: u32,
+        reason: FinishReason,
+    },
+    Done(Usage),
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct TokenLogprob {
+    pub token: String,
+    pub bytes: Vec<u8>,
+    /// Natural logarithm; `None` for a prompt's first token, which nothing predicts.
+    pub logprob: Option<f64>,
+    pub top: Vec<TopLogprob>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct TopLogprob {
+    pub token: String,
+    pub bytes: Vec<u8>,
+    pub logprob: f64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FinishReason {
+    Stop,
+    Length,
+    ToolCalls,
+}
+
+/// Tokens in and out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Usage {
+    pub prompt: u64,
+    pub completion: u64,
+    /// The part of `completion` that was reasoning.
+    pub reasoning: u64,
+    /// The part of `prompt` that a prefix cache already held.
+    pub cached: u64,
+}
+
+/// A generation under way. Dropping it cancels the work.
+pub type Events = Pin<Box<dyn Stream<Item = Result<GenerationEvent, Error>> + Send>>;
+
+/// Texts to be turned into vectors.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EmbeddingRequest {
+    pub inputs: Vec<PromptText>,
+    /// Length of the vectors wanted, shorter than the model's own.
+    pub dimensions: Option<u32>,
+}
+
+/// A vector for each input, in the inputs' order.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Embeddings {
+    pub vectors: Vec<Vec<f32>>,
+    pub prompt_tokens: u64,
+}
+
+/// What can go wrong once a request was well-formed. The API decides what each means in HTTP.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// A parameter's value does not fit this model.
+    #[error("{message}")]
+    InvalidParameter { param: String, message: String },
+    /// A parameter that is known but that this backend does not honour.
+    #[error("{message}")]
+    Unsupported { param: String, message: String },
+    #[error(
+        "This model's maximum context length is {limit} tokens, but the request has {prompt} tokens of prompt and \
+         asks for {completion} of completion. Shorten the prompt or lower the completion limit."
+    )]
+    ContextLengthExceeded { limit: u64, prompt: u64, completion: u64 },
+    /// The model is not ready yet, or not any more.
+    #[error("{0}")]
+    Unavailable(String),
+    /// More is asked for than can be queued.
+    #[error("{0}")]
+    Overloaded(String),
+    /// The backend failed; the text is for the log, not for the client.
+    #[error("{0}")]
+    Internal(String),
+}
+
+impl Error {
+    pub fn invalid(param: impl Into<String>, message: impl fmt::Display) -> Self {
+        Self::InvalidParameter { param: param.into(), message: message.to_string() }
+    }
+
+    pub fn unsupported(param: impl Into<String>, message: impl fmt::Display) -> Self {
+        Self::Unsupported { param: param.into(), message: message.to_string() }
+    }
+}

@@ -1,0 +1,62 @@
+//! The accept loop: listeners, connections, timeouts, TLS, drain. Knows HTTP and nothing of OpenAI.
+
+mod listen;
+
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+pub use listen::Listen;
+
+use crate::units::Duration;
+
+/// Where and how connections are taken.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema, garde::Validate)]
+#[serde(deny_unknown_fields, default)]
+#[garde(allow_unvalidated)]
+pub struct Config {
+    /// Addresses to listen on: `host:port` or `unix:/path`. Port 0 takes a free one and prints it.
+    #[garde(length(min = 1))]
+    #[schemars(length(min = 1))]
+    pub listen: Vec<Listen>,
+    /// Permissions of Unix sockets, in octal.
+    #[garde(pattern("^0?[0-7]{3}$"))]
+    #[schemars(regex(pattern = "^0?[0-7]{3}$"))]
+    pub unix_socket_mode: String,
+    /// PEM file with the certificate and its chain. With `tls_key`, TCP listeners speak TLS.
+    pub tls_certificate: Option<PathBuf>,
+    /// PEM file with the certificate's private key.
+    pub tls_key: Option<PathBuf>,
+    /// Connections open at one time; more wait in the kernel's queue.
+    #[garde(range(min = 1))]
+    #[schemars(range(min = 1))]
+    pub max_connections: u32,
+    /// How long a new connection may take to send its first byte (with TLS: to finish the handshake).
+    pub first_byte_timeout: Duration,
+    /// How long a request's headers may take from their first byte to their last.
+    pub header_timeout: Duration,
+    /// How long a request's body may take to arrive whole.
+    pub body_timeout: Duration,
+    /// How long a connection may rest between requests, or refuse to take what is written to it.
+    pub idle_timeout: Duration,
+    /// How long running requests may go on after SIGTERM.
+    pub drain_timeout: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: vec![Listen::Tcp("127.0.0.1:8000".to_owned())],
+            unix_socket_mode: "0660".to_owned(),
+            tls_certificate: None,
+            tls_key: None,
+            max_connections: 8192,
+            first_byte_timeout: Duration::secs(10),
+            header_timeout: Duration::secs(10),
+            body_timeout: Duration::secs(60),
+            idle_timeout: Duration::secs(75),
+            drain_timeout: Duration::secs(30),
+        }
+    }
+}
