@@ -4,7 +4,7 @@
 
 use std::{fmt, pin::Pin};
 
-use futures_util::Stream;
+use futures_util::{Stream, StreamExt, future::ready, stream::select_all};
 use serde_json::{Map, Value};
 
 /// One call for text: a conversation or a raw prompt, and how to continue it.
@@ -109,27 +109,17 @@ impl Part {
 pub struct ToolCall {
     pub id: String,
     pub name: String,
-    /// A function's arguments as the JSON text that the model wrote; a custom tool's input as it stands.
+    /// The JSON text that the model wrote.
     pub arguments: String,
-    pub kind: ToolKind,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ToolKind {
-    Function,
-    Custom,
 }
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct Tool {
-    pub kind: ToolKind,
     pub name: String,
     pub description: Option<String>,
     /// A JSON Schema; `None` is a function without parameters.
     pub parameters: Option<Value>,
     pub strict: bool,
-    /// Where the tool stands in the request, for error messages: `tools[2]`.
-    pub position: usize,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -215,7 +205,6 @@ pub enum GenerationEvent {
         index: u32,
         id: String,
         name: String,
-        kind: ToolKind,
     },
     ToolArguments {
         choice: u32,
@@ -227,6 +216,22 @@ pub enum GenerationEvent {
         reason: FinishReason,
     },
     Done(Usage),
+}
+
+impl GenerationEvent {
+    /// The same event, its choice numbered from `first` on.
+    #[must_use]
+    pub fn numbered_from(mut self, first: u32) -> Self {
+        match &mut self {
+            Self::Text { choice, .. }
+            | Self::Reasoning { choice, .. }
+            | Self::ToolCall { choice, .. }
+            | Self::ToolArguments { choice, .. }
+            | Self::Finished { choice, .. } => *choice += first,
+            Self::Done(_) => {}
+        }
+        self
+    }
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -265,6 +270,30 @@ pub struct Usage {
 
 /// A generation under way. Dropping it cancels the work.
 pub type Events = Pin<Box<dyn Stream<Item = Result<GenerationEvent, Error>> + Send>>;
+
+/// Several generations of `choices` answers each as one, their choices numbered through, their counts added up.
+#[must_use]
+pub fn join(generations: Vec<Events>, choices: u32) -> Events {
+    let mut open = generations.len();
+    let mut total = Usage::default();
+    let numbered = (0u32..).zip(generations).map(|(place, events)| {
+        events.map(move |event| event.map(|event| event.numbered_from(place * choices))).boxed()
+    });
+    let events = select_all(numbered).filter_map(move |event| {
+        ready(match event {
+            Ok(GenerationEvent::Done(Usage { prompt, completion, reasoning, cached })) => {
+                total.prompt += prompt;
+                total.completion += completion;
+                total.reasoning += reasoning;
+                total.cached += cached;
+                open -= 1;
+                (open == 0).then_some(Ok(GenerationEvent::Done(total)))
+            }
+            other => Some(other),
+        })
+    });
+    Box::pin(events)
+}
 
 /// Texts to be turned into vectors.
 #[derive(Debug, Clone, PartialEq)]

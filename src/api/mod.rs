@@ -1,5 +1,184 @@
 //! The only room that knows poem and OpenAI's wire shape.
+//!
+//! A request passes [`Api::call`] (id, log line, CORS, the envelope around every failure), the route's operation in
+//! [`routes`], which checks the key, takes a place in the queue and reads the body, then the operation's `convert`
+//! into the domain's words, the backend, and back out as JSON or as server-sent events.
 
 pub mod auth;
+pub mod chat;
+pub mod completions;
 pub mod cors;
+mod docs;
+mod document;
+pub mod embeddings;
+pub mod error;
+mod head;
+pub mod health;
 pub mod limits;
+pub mod models;
+mod observe;
+mod payload;
+pub mod prompt;
+mod reply;
+mod routes;
+mod sampling;
+mod schema;
+mod sse;
+pub mod tokenize;
+pub mod usage;
+pub mod wire;
+
+use std::{panic::AssertUnwindSafe, sync::Arc};
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use futures_util::FutureExt;
+use http_body_util::combinators::BoxBody;
+use poem::{
+    Endpoint, EndpointExt, Request, RequestParts, Response, Route,
+    endpoint::BoxEndpoint,
+    error::ResponseError,
+    http::{HeaderValue, uri::Scheme},
+    web::{LocalAddr, RemoteAddr},
+};
+use poem_openapi::OpenApiService;
+use tokio_util::sync::CancellationToken;
+
+pub use document::openapi_document;
+
+use self::{
+    auth::KeyRing,
+    error::ApiError,
+    limits::Admission,
+    observe::Exchange,
+    routes::{Prefixed, Root, V1},
+};
+use crate::backend::Registry;
+
+/// A body, either way.
+pub type Body = BoxBody<Bytes, std::io::Error>;
+
+/// What the API is made of.
+pub struct Parts {
+    /// Before every path of the API proper: `/v1`.
+    pub prefix: String,
+    pub models: Registry,
+    pub keys: KeyRing,
+    pub limits: limits::Config,
+    pub cors: cors::Config,
+    /// Log the texts of requests.
+    pub log_prompts: bool,
+    /// Cancelled when the server begins to shut down: readiness ends.
+    pub draining: CancellationToken,
+    /// Cancelled when the time to drain is over: what still runs ends with an error.
+    pub cut: CancellationToken,
+}
+
+/// What operations need of the server.
+struct App {
+    keys: ArcSwap<KeyRing>,
+    admission: Arc<Admission>,
+    max_body_size: usize,
+    log_prompts: bool,
+}
+
+impl App {
+    fn of(request: &Request) -> Result<&Arc<Self>, ApiError> {
+        request.data().ok_or_else(ApiError::internal)
+    }
+}
+
+/// The record of the request that is being answered.
+fn exchange(request: &Request) -> Result<Arc<Exchange>, ApiError> {
+    request.data().cloned().ok_or_else(ApiError::internal)
+}
+
+/// The API as a service for the accept loop. Clones share everything.
+#[derive(Clone)]
+pub struct Api {
+    app: Arc<App>,
+    endpoint: Arc<BoxEndpoint<'static>>,
+    cors: Arc<cors::Config>,
+    cut: CancellationToken,
+}
+
+impl Api {
+    #[must_use]
+    pub fn new(parts: Parts) -> Self {
+        let Parts { prefix, models, keys, limits, cors, log_prompts, draining, cut } = parts;
+        let app = Arc::new(App {
+            keys: ArcSwap::from_pointee(keys),
+            admission: Admission::new(&limits),
+            max_body_size: limits.max_body_size.as_usize(),
+            log_prompts,
+        });
+        let v1 = V1 { models: models.clone(), cut: cut.clone() };
+        let api = (
+            Prefixed { prefix: prefix.clone(), api: v1 },
+            Prefixed { prefix: String::new(), api: Root { models: models.clone(), draining } },
+        );
+        let service = OpenApiService::new(api, "sconce", env!("CARGO_PKG_VERSION"));
+        let route = docs::routes(Route::new().nest_no_strip("/", service), &prefix, models);
+        Self { app, endpoint: Arc::new(route.map_to_response().boxed()), cors: Arc::new(cors), cut }
+    }
+
+    /// From now on these keys are the ones that are accepted.
+    pub fn set_keys(&self, keys: KeyRing) {
+        self.app.keys.store(Arc::new(keys));
+    }
+
+    /// Answers one request.
+    pub async fn call(&self, request: http::Request<Body>) -> http::Response<Body> {
+        let (parts, body) = request.into_parts();
+        let parts = RequestParts::from((parts, LocalAddr::default(), RemoteAddr::default(), Scheme::HTTP));
+        let mut request = Request::from_parts(parts, body.into());
+        let exchange = Exchange::begin(&request);
+        let origin = self.cors.allowed(&request);
+        let mut response = match self.cors.preflight(&request) {
+            Some(response) => response,
+            None => {
+                request.set_data(Arc::clone(&self.app));
+                request.set_data(Arc::clone(&exchange));
+                self.answer(request).await.unwrap_or_else(|error| {
+                    exchange.failed(&error);
+                    error.as_response()
+                })
+            }
+        };
+        self.sign(&mut response, &exchange);
+        if let Some(origin) = origin {
+            cors::share(response.headers_mut(), origin);
+        }
+        exchange.status(response.status());
+        let body = exchange.watch(response.take_body());
+        response.set_body(body);
+        response.into()
+    }
+
+    /// The operation's answer, or what it failed with: an error, a panic, or the server's end.
+    async fn answer(&self, request: Request) -> Result<Response, ApiError> {
+        let work = AssertUnwindSafe(self.endpoint.call(request)).catch_unwind();
+        tokio::select! {
+            biased;
+            done = work => match done {
+                Ok(Ok(response)) => Ok(response),
+                Ok(Err(error)) => Err(error::from_poem(error)),
+                // The panic hook has logged it.
+                Err(_) => Err(ApiError::internal()),
+            },
+            () = self.cut.cancelled() => Err(ApiError::shutting_down()),
+        }
+    }
+
+    /// The headers that every answer has.
+    fn sign(&self, response: &mut Response, exchange: &Exchange) {
+        const VERSION: HeaderValue = HeaderValue::from_static("2020-10-01");
+        let headers = response.headers_mut();
+        if let Ok(id) = HeaderValue::from_str(&exchange.id) {
+            headers.insert("x-request-id", id);
+        }
+        let milliseconds = u64::try_from(exchange.elapsed().as_millis()).unwrap_or(u64::MAX);
+        headers.insert("openai-processing-ms", milliseconds.into());
+        headers.insert("openai-version", VERSION);
+    }
+}

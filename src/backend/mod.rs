@@ -3,7 +3,10 @@
 
 pub mod echo;
 
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use futures_util::future::BoxFuture;
 use indexmap::IndexMap;
@@ -125,4 +128,48 @@ pub struct Registry {
 pub struct Model {
     pub kind: Kind,
     pub backend: Box<dyn Backend>,
+}
+
+impl Registry {
+    /// Builds every model of `served`, which maps model ids to their settings.
+    #[must_use]
+    pub fn new(served: &IndexMap<String, Config>) -> Self {
+        let created = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
+        let build = |(id, config): (&String, &Config)| {
+            let backend: Box<dyn Backend> = match config.backend {
+                Kind::Echo => Box::new(echo::Echo::new(id, config, created)),
+            };
+            (id.clone(), Model { kind: config.backend, backend })
+        };
+        Self { models: Arc::new(served.iter().map(build).collect()) }
+    }
+
+    #[must_use]
+    pub fn get(&self, id: &str) -> Option<&Model> {
+        self.models.get(id)
+    }
+
+    /// A model, and its id as it is owned here.
+    #[must_use]
+    pub fn find(&self, id: &str) -> Option<(&str, &Model)> {
+        self.models.get_key_value(id).map(|(id, model)| (id.as_str(), model))
+    }
+
+    /// Every model with its id.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &Model)> {
+        self.models.iter().map(|(id, model)| (id.as_str(), model))
+    }
+
+    /// `NotReady`, with every reason, until each model can serve.
+    #[must_use]
+    pub fn readiness(&self) -> Readiness {
+        let reasons: Vec<String> = self
+            .iter()
+            .filter_map(|(id, model)| match model.backend.readiness() {
+                Readiness::Ready => None,
+                Readiness::NotReady(reason) => Some(format!("{id}: {reason}")),
+            })
+            .collect();
+        if reasons.is_empty() { Readiness::Ready } else { Readiness::NotReady(reasons.join("; ")) }
+    }
 }

@@ -1,0 +1,200 @@
+//! The answer to a chat request as events.
+
+use bytes::Bytes;
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::{
+    convert::Delivery,
+    message::FunctionType,
+    request::ServiceTier,
+    response::{ChatCompletionModeration, ChatCompletionTokenLogprob, ChatFinishReason, ChoiceLogprobs},
+};
+use crate::{
+    api::{
+        head::Head,
+        sse::{self, Encoder},
+        usage::CompletionUsage,
+        wire::constant,
+    },
+    generation::{GenerationEvent, TokenLogprob},
+};
+
+constant! {
+    ChunkObject = "chat.completion.chunk",
+}
+
+/// One event of a streamed answer.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub struct CreateChatCompletionStreamResponse<'a> {
+    pub id: &'a str,
+    pub object: ChunkObject,
+    /// Seconds since 1970.
+    pub created: u64,
+    pub model: &'a str,
+    pub system_fingerprint: &'a str,
+    pub choices: Vec<ChunkChoice>,
+    /// The counts in the last event, null in those before; absent unless asked for by `stream_options`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub usage: Option<Option<CompletionUsage>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub service_tier: Option<ServiceTier>,
+    /// Never filled by this server's own backends.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub obfuscation: Option<String>,
+    /// Never filled by this server's own backends.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub moderation: Option<ChatCompletionModeration>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub struct ChunkChoice {
+    pub index: u32,
+    pub delta: ChatCompletionStreamResponseDelta,
+    #[schemars(required, extend("nullable" = true))]
+    pub logprobs: Option<ChoiceLogprobs>,
+    #[schemars(required, extend("nullable" = true))]
+    pub finish_reason: Option<ChatFinishReason>,
+}
+
+/// What has come since the event before.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, JsonSchema)]
+pub struct ChatCompletionStreamResponseDelta {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub role: Option<DeltaRole>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub content: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refusal: Option<String>,
+    /// What the model marked as its reasoning.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reasoning_content: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tool_calls: Option<Vec<ChatCompletionMessageToolCallChunk>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub function_call: Option<FunctionCallChunk>,
+}
+
+/// Who speaks; this server's own backends say `assistant`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum DeltaRole {
+    Developer,
+    System,
+    User,
+    Assistant,
+    Tool,
+}
+
+/// A tool call, or a piece of its arguments.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub struct ChatCompletionMessageToolCallChunk {
+    pub index: u32,
+    /// In the call's first event only, as are `type` and the function's name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
+    pub kind: Option<FunctionType>,
+    pub function: FunctionCallChunk,
+}
+
+#[derive(Debug, Clone, PartialEq, Default, Serialize, JsonSchema)]
+pub struct FunctionCallChunk {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub arguments: Option<String>,
+}
+
+/// Writes a generation's events as chunks.
+pub(crate) struct ChatEncoder {
+    head: Head,
+    delivery: Delivery,
+    choices: u32,
+}
+
+impl ChatEncoder {
+    pub(crate) fn new(head: Head, delivery: Delivery, choices: u32) -> Self {
+        Self { head, delivery, choices }
+    }
+
+    fn chunk(&self, choices: Vec<ChunkChoice>, usage: Option<CompletionUsage>) -> Bytes {
+        sse::data(&CreateChatCompletionStreamResponse {
+            id: &self.head.id,
+            object: ChunkObject,
+            created: self.head.created,
+            model: &self.head.model,
+            system_fingerprint: &self.head.fingerprint,
+            choices,
+            usage: self.delivery.include_usage.then_some(usage),
+            service_tier: None,
+            obfuscation: None,
+            moderation: None,
+        })
+    }
+
+    fn delta(
+        &self,
+        index: u32,
+        delta: ChatCompletionStreamResponseDelta,
+        logprobs: Vec<TokenLogprob>,
+    ) -> Bytes {
+        let logprobs = (self.delivery.logprobs && !logprobs.is_empty()).then(|| ChoiceLogprobs {
+            content: Some(logprobs.into_iter().map(ChatCompletionTokenLogprob::from).collect()),
+            refusal: None,
+        });
+        self.chunk(vec![ChunkChoice { index, delta, logprobs, finish_reason: None }], None)
+    }
+
+    fn call(&self, choice: u32, index: u32, opening: Option<(String, String)>, arguments: String) -> Bytes {
+        let (id, name) = opening.unzip();
+        let kind = id.is_some().then_some(FunctionType);
+        let function = FunctionCallChunk { name, arguments: Some(arguments) };
+        let delta = if self.delivery.functions {
+            ChatCompletionStreamResponseDelta { function_call: Some(function), ..Default::default() }
+        } else {
+            let call = ChatCompletionMessageToolCallChunk { index, id, kind, function };
+            ChatCompletionStreamResponseDelta { tool_calls: Some(vec![call]), ..Default::default() }
+        };
+        self.delta(choice, delta, vec![])
+    }
+}
+
+impl Encoder for ChatEncoder {
+    /// The role stands in the first chunk of each choice and nowhere else: Python's SDK would concatenate it.
+    fn opening(&mut self) -> Vec<Bytes> {
+        let delta = || ChatCompletionStreamResponseDelta {
+            role: Some(DeltaRole::Assistant),
+            content: Some(String::new()),
+            ..Default::default()
+        };
+        (0..self.choices).map(|choice| self.delta(choice, delta(), vec![])).collect()
+    }
+
+    fn event(&mut self, event: GenerationEvent) -> Option<Bytes> {
+        Some(match event {
+            GenerationEvent::Text { choice, text, logprobs } => {
+                let delta = ChatCompletionStreamResponseDelta { content: Some(text), ..Default::default() };
+                self.delta(choice, delta, logprobs)
+            }
+            GenerationEvent::Reasoning { choice, text } => {
+                let delta =
+                    ChatCompletionStreamResponseDelta { reasoning_content: Some(text), ..Default::default() };
+                self.delta(choice, delta, vec![])
+            }
+            GenerationEvent::ToolCall { choice, index, id, name } => {
+                self.call(choice, index, Some((id, name)), String::new())
+            }
+            GenerationEvent::ToolArguments { choice, index, piece } => self.call(choice, index, None, piece),
+            GenerationEvent::Finished { choice, reason } => {
+                let finish_reason = Some(ChatFinishReason::of(reason, self.delivery.functions));
+                let delta = ChatCompletionStreamResponseDelta::default();
+                self.chunk(vec![ChunkChoice { index: choice, delta, logprobs: None, finish_reason }], None)
+            }
+            GenerationEvent::Done(usage) if self.delivery.include_usage => {
+                self.chunk(vec![], Some(usage.into()))
+            }
+            GenerationEvent::Done(_) => return None,
+        })
+    }
+}

@@ -1,0 +1,218 @@
+//! The answer to a completion request, whole or as events.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+use indexmap::IndexMap;
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use crate::{
+    api::{
+        chat::Delivery,
+        error::ApiError,
+        head::Head,
+        observe::Exchange,
+        sse::{self, Encoder},
+        usage::CompletionUsage,
+        wire::constant,
+    },
+    generation::{Events, FinishReason, GenerationEvent, TokenLogprob},
+};
+
+constant! {
+    TextCompletionObject = "text_completion",
+}
+
+/// Continued prompts, whole; streamed, each event is one of these with what has come since.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub struct CreateCompletionResponse {
+    pub id: Arc<str>,
+    pub object: TextCompletionObject,
+    /// Seconds since 1970.
+    pub created: u64,
+    pub model: Arc<str>,
+    /// Names what the answer's bytes depend on.
+    pub system_fingerprint: Arc<str>,
+    /// The choices of the first prompt, then those of the second, …
+    pub choices: Vec<CompletionChoice>,
+    /// Streamed, null in all events but the last, and absent unless asked for by `stream_options`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub usage: Option<Option<CompletionUsage>>,
+}
+
+#[derive(Debug, Clone, PartialEq, Default, Serialize, JsonSchema)]
+pub struct CompletionChoice {
+    pub index: u32,
+    pub text: String,
+    #[schemars(required, extend("nullable" = true))]
+    pub logprobs: Option<CompletionLogprobs>,
+    #[schemars(required, extend("nullable" = true))]
+    pub finish_reason: Option<CompletionFinishReason>,
+}
+
+/// Why the answer ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum CompletionFinishReason {
+    Stop,
+    Length,
+    ContentFilter,
+}
+
+impl From<FinishReason> for CompletionFinishReason {
+    fn from(reason: FinishReason) -> Self {
+        match reason {
+            FinishReason::Stop | FinishReason::ToolCalls => Self::Stop,
+            FinishReason::Length => Self::Length,
+        }
+    }
+}
+
+/// Columns, one entry a token.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, JsonSchema)]
+pub struct CompletionLogprobs {
+    pub tokens: Vec<String>,
+    /// Natural logarithms; null for a prompt's first token.
+    pub token_logprobs: Vec<Option<f64>>,
+    pub top_logprobs: Vec<IndexMap<String, f64>>,
+    /// Where the token begins in the text, in characters.
+    pub text_offset: Vec<u64>,
+}
+
+impl CompletionLogprobs {
+    fn add(&mut self, tokens: Vec<TokenLogprob>, offset: &mut u64) {
+        for token in tokens {
+            self.text_offset.push(*offset);
+            *offset += token.token.chars().count() as u64;
+            self.token_logprobs.push(token.logprob);
+            self.top_logprobs.push(token.top.into_iter().map(|top| (top.token, top.logprob)).collect());
+            self.tokens.push(token.token);
+        }
+    }
+}
+
+/// Gathers a generation into one answer.
+///
+/// # Errors
+/// Whatever ends the generation early.
+pub(crate) async fn collect(
+    mut events: Events,
+    choices: u32,
+    head: Head,
+    delivery: Delivery,
+    exchange: &Exchange,
+) -> Result<CreateCompletionResponse, ApiError> {
+    let draft = |index| CompletionChoice {
+        index,
+        logprobs: delivery.logprobs.then(CompletionLogprobs::default),
+        ..CompletionChoice::default()
+    };
+    let mut drafts: Vec<CompletionChoice> = (0..choices).map(draft).collect();
+    let mut offsets = vec![0; drafts.len()];
+    let mut total = None;
+    while let Some(event) = events.next().await {
+        let event = event?;
+        exchange.saw(&event);
+        match event {
+            GenerationEvent::Text { choice, text, logprobs } => {
+                let draft = drafts.get_mut(choice as usize).ok_or_else(ApiError::internal)?;
+                draft.text.push_str(&text);
+                if let Some(columns) = &mut draft.logprobs {
+                    columns.add(logprobs, &mut offsets[choice as usize]);
+                }
+            }
+            GenerationEvent::Finished { choice, reason } => {
+                drafts.get_mut(choice as usize).ok_or_else(ApiError::internal)?.finish_reason =
+                    Some(reason.into());
+            }
+            GenerationEvent::Done(usage) => total = Some(usage),
+            GenerationEvent::Reasoning { .. }
+            | GenerationEvent::ToolCall { .. }
+            | GenerationEvent::ToolArguments { .. } => {}
+        }
+    }
+    let total = total.filter(|_| drafts.iter().all(|draft| draft.finish_reason.is_some()));
+    let usage = total.ok_or_else(ApiError::internal)?.into();
+    Ok(CompletionEncoder::new(head, delivery, choices).object(drafts, Some(Some(usage))))
+}
+
+/// Writes a generation's events as chunks.
+pub(crate) struct CompletionEncoder {
+    id: Arc<str>,
+    created: u64,
+    model: Arc<str>,
+    fingerprint: Arc<str>,
+    delivery: Delivery,
+    /// How many characters of each choice were sent.
+    offsets: Vec<u64>,
+}
+
+impl CompletionEncoder {
+    pub(crate) fn new(head: Head, delivery: Delivery, choices: u32) -> Self {
+        Self {
+            id: head.id.into(),
+            created: head.created,
+            model: head.model,
+            fingerprint: head.fingerprint.into(),
+            delivery,
+            offsets: vec![0; choices as usize],
+        }
+    }
+
+    fn object(
+        &self,
+        choices: Vec<CompletionChoice>,
+        usage: Option<Option<CompletionUsage>>,
+    ) -> CreateCompletionResponse {
+        CreateCompletionResponse {
+            id: Arc::clone(&self.id),
+            object: TextCompletionObject,
+            created: self.created,
+            model: Arc::clone(&self.model),
+            system_fingerprint: Arc::clone(&self.fingerprint),
+            choices,
+            usage,
+        }
+    }
+
+    fn chunk(&self, choice: CompletionChoice) -> Bytes {
+        sse::data(&self.object(vec![choice], self.delivery.include_usage.then_some(None)))
+    }
+}
+
+impl Encoder for CompletionEncoder {
+    fn opening(&mut self) -> Vec<Bytes> {
+        vec![]
+    }
+
+    fn event(&mut self, event: GenerationEvent) -> Option<Bytes> {
+        match event {
+            GenerationEvent::Text { choice, text, logprobs } => {
+                let offset = self.offsets.get_mut(choice as usize)?;
+                let logprobs = self.delivery.logprobs.then(|| {
+                    let mut columns = CompletionLogprobs::default();
+                    columns.add(logprobs, offset);
+                    columns
+                });
+                Some(self.chunk(CompletionChoice { index: choice, text, logprobs, finish_reason: None }))
+            }
+            GenerationEvent::Finished { choice, reason } => {
+                let finish_reason = Some(reason.into());
+                Some(self.chunk(CompletionChoice {
+                    index: choice,
+                    finish_reason,
+                    ..CompletionChoice::default()
+                }))
+            }
+            GenerationEvent::Done(usage) => {
+                let usage = self.delivery.include_usage.then(|| Some(usage.into()))?;
+                Some(sse::data(&self.object(vec![], Some(usage))))
+            }
+            GenerationEvent::Reasoning { .. }
+            | GenerationEvent::ToolCall { .. }
+            | GenerationEvent::ToolArguments { .. } => None,
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! The OpenAPI document: operations from poem-openapi, schemas from schemars.
+
+use std::collections::HashMap;
+
+use poem::{endpoint::BoxEndpoint, http::Method};
+use poem_openapi::{OpenApi, OpenApiService};
+use serde_json::{Map, Value};
+
+use super::{
+    routes::{Prefixed, Root, V1},
+    schema,
+};
+
+const DESCRIPTION: &str = "An OpenAI-compatible API from one machine. Every failure is OpenAI's error envelope; every \
+                           answer has an `x-request-id`. Unknown fields of a request are accepted and ignored; known \
+                           fields that a backend does not honour are refused.";
+
+/// The document as JSON text, its operations under `prefix`.
+#[must_use]
+pub fn openapi_document(prefix: &str) -> String {
+    // Only the operations' metadata is used, which no instance is needed for.
+    let text =
+        OpenApiService::new(Described, "sconce", env!("CARGO_PKG_VERSION")).description(DESCRIPTION).spec();
+    // poem-openapi has just written it: it is an object with these members.
+    let mut document: Map<String, Value> = serde_json::from_str(&text).unwrap_or_default();
+    let under: Vec<String> =
+        V1::meta().into_iter().flat_map(|api| api.paths).map(|path| path.path.to_string()).collect();
+    if let Some(Value::Object(paths)) = document.get_mut("paths") {
+        *paths = std::mem::take(paths)
+            .into_iter()
+            .map(
+                |(path, item)| {
+                    if under.contains(&path) { (format!("{prefix}{path}"), item) } else { (path, item) }
+                },
+            )
+            .collect();
+    }
+    let components = document.entry("components").or_insert_with(|| Value::Object(Map::new()));
+    components["schemas"] = Value::Object(schema::components());
+    document.insert(
+        "info".to_owned(),
+        serde_json::json!({
+            "title": "sconce",
+            "version": env!("CARGO_PKG_VERSION"),
+            "description": DESCRIPTION,
+            "license": { "name": "MIT OR Apache-2.0" },
+        }),
+    );
+    document.insert("servers".to_owned(), serde_json::json!([{ "url": "/" }]));
+    let mut text = serde_json::to_string_pretty(&document).unwrap_or_default();
+    text.push('\n');
+    text
+}
+
+/// Both groups of operations, for their metadata.
+struct Described;
+
+impl OpenApi for Described {
+    fn meta() -> Vec<poem_openapi::registry::MetaApi> {
+        <(Prefixed<V1>, Root)>::meta()
+    }
+
+    fn register(registry: &mut poem_openapi::registry::Registry) {
+        <(Prefixed<V1>, Root)>::register(registry);
+    }
+
+    fn add_routes(self, _: &mut HashMap<String, HashMap<Method, BoxEndpoint<'static>>>) {}
+}

@@ -1,0 +1,141 @@
+//! Embeddings.
+
+use std::sync::Arc;
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::{error::ApiError, prompt::PromptInput, wire::constant};
+use crate::generation::{self, EmbeddingRequest, PromptText};
+
+constant! {
+    ListObject = "list",
+    EmbeddingObject = "embedding",
+}
+
+/// Texts to be turned into vectors.
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema, garde::Validate)]
+#[garde(allow_unvalidated)]
+#[schemars(example = serde_json::json!({ "model": "gpt-oss-20b", "input": "Hello!" }))]
+pub struct CreateEmbeddingRequest {
+    /// One text or up to 2048, as text or as token ids.
+    pub input: PromptInput,
+    /// The model's id, as `GET /models` lists it.
+    pub model: String,
+    /// How the vectors are written: numbers, or the bytes of little-endian 32-bit floats in base64.
+    pub encoding_format: Option<EncodingFormat>,
+    /// Length of the vectors, where the model allows others than its own.
+    #[garde(inner(range(min = 1, max = MOST_DIMENSIONS)))]
+    #[schemars(range(min = 1, max = MOST_DIMENSIONS))]
+    pub dimensions: Option<u32>,
+    /// Accepted; keys are told apart, not users.
+    pub user: Option<String>,
+    /// Fields that this API does not know.
+    #[serde(flatten)]
+    pub extra: Map<String, Value>,
+}
+
+const MOST_DIMENSIONS: u32 = 65_536;
+/// Texts that one request may have, as at OpenAI.
+const MOST_INPUTS: usize = 2048;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum EncodingFormat {
+    #[default]
+    Float,
+    Base64,
+}
+
+/// A vector for each text.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub struct CreateEmbeddingResponse {
+    pub object: ListObject,
+    pub data: Vec<Embedding>,
+    pub model: Arc<str>,
+    pub usage: EmbeddingUsage,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub struct Embedding {
+    pub object: EmbeddingObject,
+    /// The place of the text in the request.
+    pub index: u32,
+    pub embedding: Vector,
+}
+
+/// A vector, written as the request asked.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum Vector {
+    Float(Vec<f32>),
+    Base64(String),
+}
+
+impl JsonSchema for Vector {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "EmbeddingVector".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "oneOf": [
+                { "type": "array", "items": { "type": "number", "format": "float" } },
+                { "type": "string", "description": "Base64 of little-endian 32-bit floats, when asked for." },
+            ],
+        })
+    }
+}
+
+/// Tokens in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct EmbeddingUsage {
+    pub prompt_tokens: u64,
+    pub total_tokens: u64,
+}
+
+/// What a backend must do, and how the vectors are written.
+///
+/// # Errors
+/// Too many texts.
+pub(crate) fn convert(
+    request: CreateEmbeddingRequest,
+) -> Result<(EmbeddingRequest, EncodingFormat), ApiError> {
+    let CreateEmbeddingRequest { input, model: _, encoding_format, dimensions, user: _, extra: _ } = request;
+    let inputs: Vec<PromptText> = input.into_vec();
+    if inputs.len() > MOST_INPUTS {
+        let message = format!("'input' has {} texts, but may have {MOST_INPUTS}.", inputs.len());
+        return Err(ApiError::invalid("input", message));
+    }
+    Ok((EmbeddingRequest { inputs, dimensions }, encoding_format.unwrap_or_default()))
+}
+
+pub(crate) fn respond(
+    embeddings: generation::Embeddings,
+    model: &str,
+    format: EncodingFormat,
+) -> CreateEmbeddingResponse {
+    let write = |vector: Vec<f32>| match format {
+        EncodingFormat::Float => Vector::Float(vector),
+        EncodingFormat::Base64 => {
+            let bytes: Vec<u8> = vector.iter().flat_map(|x| x.to_le_bytes()).collect();
+            Vector::Base64(STANDARD.encode(bytes))
+        }
+    };
+    let data = (0..).zip(embeddings.vectors).map(|(index, vector)| Embedding {
+        object: EmbeddingObject,
+        index,
+        embedding: write(vector),
+    });
+    CreateEmbeddingResponse {
+        object: ListObject,
+        data: data.collect(),
+        model: model.into(),
+        usage: EmbeddingUsage {
+            prompt_tokens: embeddings.prompt_tokens,
+            total_tokens: embeddings.prompt_tokens,
+        },
+    }
+}

@@ -1,0 +1,119 @@
+//! JSON bodies in, JSON bodies out.
+
+use bytes::{Bytes, BytesMut};
+use futures_util::TryStreamExt;
+use poem::{Request, RequestBody, http::header};
+use poem_openapi::{
+    ApiExtractor, ApiExtractorType, ExtractParamOptions,
+    payload::Payload,
+    registry::{MetaMediaType, MetaRequest, Registry},
+    types::Type,
+};
+use serde::de::DeserializeOwned;
+
+use super::{
+    App,
+    error::{ApiError, Kind, from_io},
+    wire,
+};
+
+/// A request's JSON body: read within the limits, parsed, its ranges checked.
+pub(crate) struct WireJson<T>(pub(crate) T);
+
+impl<T: Type + 'static> Payload for WireJson<T> {
+    const CONTENT_TYPE: &'static str = "application/json";
+
+    fn schema_ref() -> poem_openapi::registry::MetaSchemaRef {
+        T::schema_ref()
+    }
+
+    fn register(registry: &mut Registry) {
+        T::register(registry);
+    }
+}
+
+impl<'a, T> ApiExtractor<'a> for WireJson<T>
+where
+    T: Type + DeserializeOwned + garde::Validate<Context = ()> + 'static,
+{
+    const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::RequestObject];
+    type ParamType = ();
+    type ParamRawType = ();
+
+    fn request_meta() -> Option<MetaRequest> {
+        let content = vec![MetaMediaType { content_type: Self::CONTENT_TYPE, schema: Self::schema_ref() }];
+        Some(MetaRequest { description: None, content, required: true })
+    }
+
+    async fn from_request(
+        request: &'a Request,
+        body: &mut RequestBody,
+        _: ExtractParamOptions<()>,
+    ) -> poem::Result<Self> {
+        check_headers(request)?;
+        let app = App::of(request)?;
+        let bytes = read(request, body, app.max_body_size).await?;
+        if app.log_prompts {
+            tracing::info!(body = %String::from_utf8_lossy(&bytes), "request body");
+        }
+        let value: T = wire::read(&bytes).map_err(ApiError::from)?;
+        value.validate().map_err(|report| out_of_range(&report))?;
+        Ok(Self(value))
+    }
+}
+
+/// JSON, said so or not said at all; `curl -d` alone says that it sends a form.
+fn check_headers(request: &Request) -> Result<(), ApiError> {
+    if let Some(media_type) = request.content_type() {
+        let essence = media_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+        if essence != "application/json" && !essence.ends_with("+json") {
+            let message = format!("This URL takes 'content-type: application/json', not '{essence}'.");
+            return Err(ApiError::new(Kind::UnsupportedMediaType, message));
+        }
+    }
+    match request.header(header::CONTENT_ENCODING) {
+        None | Some("identity" | "") => Ok(()),
+        Some(_) => {
+            Err(ApiError::new(Kind::UnsupportedMediaType, "Compressed request bodies are not supported."))
+        }
+    }
+}
+
+async fn read(request: &Request, body: &mut RequestBody, limit: usize) -> Result<Bytes, ApiError> {
+    let too_large = || {
+        let message = format!("The request's body is larger than {limit} bytes, the limit of this server.");
+        ApiError::new(Kind::BodyTooLarge, message)
+    };
+    let announced: Option<usize> =
+        request.header(header::CONTENT_LENGTH).and_then(|length| length.parse().ok());
+    if announced.is_some_and(|length| length > limit) {
+        return Err(too_large());
+    }
+    let body = body.take().map_err(|_| ApiError::internal())?;
+    let mut chunks = body.into_bytes_stream();
+    let first = chunks.try_next().await.map_err(|error| from_io(&error))?.unwrap_or_default();
+    let Some(second) = chunks.try_next().await.map_err(|error| from_io(&error))? else {
+        return if first.len() > limit { Err(too_large()) } else { Ok(first) };
+    };
+    // The announced length is a hint that a client may have made up: memory grows with what really arrives.
+    let mut whole =
+        BytesMut::with_capacity(announced.unwrap_or(0).min(1 << 20).max(first.len() + second.len()));
+    whole.extend_from_slice(&first);
+    whole.extend_from_slice(&second);
+    while let Some(chunk) = chunks.try_next().await.map_err(|error| from_io(&error))? {
+        if whole.len() + chunk.len() > limit {
+            return Err(too_large());
+        }
+        whole.extend_from_slice(&chunk);
+    }
+    if whole.len() > limit { Err(too_large()) } else { Ok(whole.freeze()) }
+}
+
+fn out_of_range(report: &garde::Report) -> ApiError {
+    match report.iter().next() {
+        Some((path, error)) => {
+            ApiError::invalid(path.to_string(), format!("Invalid value for '{path}': {error}."))
+        }
+        None => ApiError::internal(),
+    }
+}

@@ -1,0 +1,350 @@
+//! The operations: what each URL does.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
+
+use poem::{Endpoint, EndpointExt, Request, endpoint::BoxEndpoint, http::Method};
+use poem_openapi::{
+    OpenApi, Tags,
+    param::Path,
+    registry::{MetaApi, Registry},
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    auth::Caller,
+    chat::{self, ChatEncoder, CreateChatCompletionRequest, CreateChatCompletionResponse},
+    completions::{self, CompletionEncoder, CreateCompletionRequest, CreateCompletionResponse},
+    embeddings::{self, CreateEmbeddingRequest, CreateEmbeddingResponse},
+    error::{ApiError, Kind},
+    head::Head,
+    health::{Health, Status},
+    limits::Admitted,
+    models,
+    observe::Exchange,
+    payload::WireJson,
+    reply::{Health as HealthPage, Json, JsonOrEvents, Page, Reply},
+    sse,
+    tokenize::{self, DetokenizeRequest, DetokenizeResponse, Subject, TokenizeRequest, TokenizeResponse},
+};
+use crate::{
+    backend::{Model, Readiness, Registry as Models, Tokenizer},
+    generation,
+};
+
+#[derive(Tags)]
+enum Tag {
+    /// Conversations.
+    Chat,
+    /// Raw prompts.
+    Completions,
+    /// Texts as vectors.
+    Embeddings,
+    /// What is served.
+    Models,
+    /// Text as token ids.
+    Tokens,
+    /// How the daemon is.
+    Health,
+}
+
+/// The operations under the prefix.
+pub(crate) struct V1 {
+    pub(crate) models: Models,
+    /// The server's end: what still runs then is told so.
+    pub(crate) cut: CancellationToken,
+}
+
+type Chat = JsonOrEvents<CreateChatCompletionResponse, chat::CreateChatCompletionStreamResponse<'static>>;
+type Completion = JsonOrEvents<CreateCompletionResponse, CreateCompletionResponse>;
+type Answer<C> = poem::Result<Reply<C>>;
+
+#[OpenApi]
+impl V1 {
+    /// Create a chat completion
+    ///
+    /// Continues a conversation; with `stream`, as server-sent events.
+    #[oai(
+        path = "/chat/completions",
+        method = "post",
+        tag = "Tag::Chat",
+        operation_id = "createChatCompletion"
+    )]
+    async fn chat(
+        &self,
+        request: &Request,
+        admitted: Admitted,
+        body: WireJson<CreateChatCompletionRequest>,
+    ) -> Answer<Chat> {
+        let exchange = super::exchange(request)?;
+        let (id, model) = self.model(&body.0.model, &exchange)?;
+        let (request, delivery) = chat::convert(body.0)?;
+        let slot = admitted.turn().await?;
+        let head = Head::new("chatcmpl-", id, &model.backend.card().fingerprint);
+        let choices = request.choices;
+        let events = model.backend.generate(request).await.map_err(ApiError::from)?;
+        if delivery.stream {
+            let encoder = ChatEncoder::new(head, delivery, choices);
+            return Ok(Reply::events(sse::body(events, encoder, slot, exchange, self.cut.clone())));
+        }
+        Ok(Reply::json(&chat::collect(events, choices, head, delivery, &exchange).await?)?)
+    }
+
+    /// Create a completion
+    ///
+    /// Continues a raw prompt; with `stream`, as server-sent events.
+    #[oai(
+        path = "/completions",
+        method = "post",
+        tag = "Tag::Completions",
+        operation_id = "createCompletion"
+    )]
+    async fn completion(
+        &self,
+        request: &Request,
+        admitted: Admitted,
+        body: WireJson<CreateCompletionRequest>,
+    ) -> Answer<Completion> {
+        let exchange = super::exchange(request)?;
+        let (id, model) = self.model(&body.0.model, &exchange)?;
+        let (requests, delivery) = completions::convert(body.0)?;
+        let slot = admitted.turn().await?;
+        let head = Head::new("cmpl-", id, &model.backend.card().fingerprint);
+        let each = requests.first().map_or(1, |request| request.choices);
+        let choices = each * u32::try_from(requests.len()).unwrap_or(u32::MAX);
+        let mut generations = Vec::with_capacity(requests.len());
+        for request in requests {
+            let events = model.backend.generate(request).await;
+            generations.push(events.map_err(|error| ApiError::from(error).under("prompt"))?);
+        }
+        let events = generation::join(generations, each);
+        if delivery.stream {
+            let encoder = CompletionEncoder::new(head, delivery, choices);
+            return Ok(Reply::events(sse::body(events, encoder, slot, exchange, self.cut.clone())));
+        }
+        Ok(Reply::json(&completions::collect(events, choices, head, delivery, &exchange).await?)?)
+    }
+
+    /// Create embeddings
+    ///
+    /// Turns texts into vectors.
+    #[oai(path = "/embeddings", method = "post", tag = "Tag::Embeddings", operation_id = "createEmbedding")]
+    async fn embedding(
+        &self,
+        request: &Request,
+        admitted: Admitted,
+        body: WireJson<CreateEmbeddingRequest>,
+    ) -> Answer<Json<CreateEmbeddingResponse>> {
+        let exchange = super::exchange(request)?;
+        let (id, model) = self.model(&body.0.model, &exchange)?;
+        let (request, format) = embeddings::convert(body.0)?;
+        let _slot = admitted.turn().await?;
+        let made =
+            model.backend.embed(request).await.map_err(|error| ApiError::from(error).under("input"))?;
+        exchange.counted(made.prompt_tokens);
+        Ok(Reply::json(&embeddings::respond(made, id, format))?)
+    }
+
+    /// List models
+    ///
+    /// Every model that is served, in the configuration's order.
+    #[oai(path = "/models", method = "get", tag = "Tag::Models", operation_id = "listModels")]
+    async fn models(&self, _caller: Caller) -> Answer<Page<models::ListModelsResponse>> {
+        let data =
+            self.models.iter().map(|(id, model)| models::Model::new(id, model.backend.card())).collect();
+        Ok(Reply::json(&models::ListModelsResponse { object: embeddings::ListObject, data })?)
+    }
+
+    /// Retrieve a model
+    ///
+    /// One model that is served. Its id may have slashes in it, encoded or not.
+    #[oai(path = "/models/:model", method = "get", tag = "Tag::Models", operation_id = "retrieveModel")]
+    async fn retrieve(
+        &self,
+        _caller: Caller,
+        /// The model's id.
+        model: Path<String>,
+    ) -> Answer<Page<models::Model>> {
+        let model_ = self.models.get(&model.0).ok_or_else(|| self.unknown(&model.0))?;
+        Ok(Reply::json(&models::Model::new(&model.0, model_.backend.card()))?)
+    }
+
+    /// Tokenize
+    ///
+    /// The token ids of a prompt, or of a conversation as the model sees it. (An extension, in vLLM's shape.)
+    #[oai(path = "/tokenize", method = "post", tag = "Tag::Tokens", operation_id = "tokenize")]
+    async fn tokenize(
+        &self,
+        request: &Request,
+        admitted: Admitted,
+        body: WireJson<TokenizeRequest>,
+    ) -> Answer<Json<TokenizeResponse>> {
+        let (id, model) = self.model(&body.0.model, &*super::exchange(request)?)?;
+        let tokenizer = tokenizer(id, model)?;
+        let subject = tokenize::convert(body.0)?;
+        let _slot = admitted.turn().await?;
+        let tokens = match subject {
+            Subject::Prompt(prompt) => tokenizer.tokenize(&prompt),
+            Subject::Chat(chat) => tokenizer.tokenize_chat(&chat),
+        };
+        let tokens = tokens.map_err(ApiError::from)?;
+        let max_model_len = model.backend.card().context_length;
+        Ok(Reply::json(&TokenizeResponse { count: tokens.len() as u64, tokens, max_model_len })?)
+    }
+
+    /// Detokenize
+    ///
+    /// The text of token ids. (An extension, in vLLM's shape.)
+    #[oai(path = "/detokenize", method = "post", tag = "Tag::Tokens", operation_id = "detokenize")]
+    async fn detokenize(
+        &self,
+        request: &Request,
+        admitted: Admitted,
+        body: WireJson<DetokenizeRequest>,
+    ) -> Answer<Json<DetokenizeResponse>> {
+        let (id, model) = self.model(&body.0.model, &*super::exchange(request)?)?;
+        let tokenizer = tokenizer(id, model)?;
+        let _slot = admitted.turn().await?;
+        let prompt =
+            tokenizer.detokenize(&body.0.tokens).map_err(|error| ApiError::from(error).under("tokens"))?;
+        Ok(Reply::json(&DetokenizeResponse { prompt })?)
+    }
+}
+
+impl V1 {
+    /// The model of a request, and its id as the registry owns it.
+    fn model(&self, id: &str, exchange: &Exchange) -> Result<(&str, &Model), ApiError> {
+        let (id, model) = self.models.find(id).ok_or_else(|| self.unknown(id))?;
+        exchange.model(id);
+        if let Readiness::NotReady(reason) = model.backend.readiness() {
+            return Err(ApiError::new(Kind::NotReady, format!("The model '{id}' is not ready: {reason}.")));
+        }
+        Ok((id, model))
+    }
+
+    fn unknown(&self, id: &str) -> ApiError {
+        let served: Vec<&str> = self.models.iter().map(|(id, _)| id).collect();
+        let message = format!("The model '{id}' does not exist here. Served are: {}.", served.join(", "));
+        ApiError::at(Kind::ModelNotFound, "model", message)
+    }
+}
+
+fn tokenizer<'a>(id: &str, model: &'a Model) -> Result<&'a dyn Tokenizer, ApiError> {
+    let message = || format!("The backend of '{id}' has no tokenizer.");
+    model.backend.tokenizer().ok_or_else(|| ApiError::unsupported("model", message()))
+}
+
+/// The operations beside the prefix: how the daemon is.
+pub(crate) struct Root {
+    pub(crate) models: Models,
+    pub(crate) draining: CancellationToken,
+}
+
+#[OpenApi]
+impl Root {
+    /// Readiness
+    ///
+    /// The same as `/health/ready`.
+    #[oai(path = "/health", method = "get", tag = "Tag::Health", operation_id = "health")]
+    async fn health(&self) -> Answer<HealthPage> {
+        self.readiness()
+    }
+
+    /// Readiness
+    ///
+    /// 200 when every model can serve, until the server begins to shut down.
+    #[oai(path = "/health/ready", method = "get", tag = "Tag::Health", operation_id = "healthReady")]
+    async fn ready(&self) -> Answer<HealthPage> {
+        self.readiness()
+    }
+
+    /// Liveness
+    ///
+    /// 200 while the process answers at all.
+    #[oai(path = "/health/live", method = "get", tag = "Tag::Health", operation_id = "healthLive")]
+    async fn live(&self) -> Answer<HealthPage> {
+        Ok(Reply::health(&Health { status: Status::Ok, reason: None })?)
+    }
+}
+
+impl Root {
+    fn readiness(&self) -> Answer<HealthPage> {
+        let reason = if self.draining.is_cancelled() {
+            Some("shutting down".to_owned())
+        } else {
+            match self.models.readiness() {
+                Readiness::Ready => None,
+                Readiness::NotReady(reason) => Some(reason),
+            }
+        };
+        let status = if reason.is_none() { Status::Ok } else { Status::Unavailable };
+        Ok(Reply::health(&Health { status, reason })?)
+    }
+}
+
+/// Operations under a prefix that is known at run time only. The document is given the prefix in
+/// [`super::document`].
+pub(crate) struct Prefixed<T> {
+    pub(crate) prefix: String,
+    pub(crate) api: T,
+}
+
+type Routes = HashMap<String, HashMap<Method, BoxEndpoint<'static>>>;
+
+impl<T: OpenApi> OpenApi for Prefixed<T> {
+    fn meta() -> Vec<MetaApi> {
+        T::meta()
+    }
+
+    fn register(registry: &mut Registry) {
+        T::register(registry);
+    }
+
+    fn add_routes(self, routes: &mut Routes) {
+        let mut own = HashMap::new();
+        self.api.add_routes(&mut own);
+        for (path, mut methods) in own {
+            refuse_other_methods(&mut methods);
+            // A model id may have slashes in it, so its parameter takes the whole rest of the path.
+            let path = path.replace("/:param0", "/*param0");
+            routes.insert(format!("{}{path}", self.prefix), methods);
+        }
+    }
+}
+
+/// Answers 405 with `Allow`, which poem's own answer lacks, to the methods that a URL does not have.
+fn refuse_other_methods(methods: &mut HashMap<Method, BoxEndpoint<'static>>) {
+    let mut allowed: BTreeSet<&str> = methods.keys().map(Method::as_str).collect();
+    if allowed.contains("GET") {
+        allowed.insert("HEAD");
+    }
+    let allow: Arc<str> = allowed.into_iter().collect::<Vec<_>>().join(", ").into();
+    for method in [
+        Method::GET,
+        Method::POST,
+        Method::PUT,
+        Method::PATCH,
+        Method::DELETE,
+        Method::OPTIONS,
+        Method::TRACE,
+        Method::HEAD,
+    ] {
+        if method == Method::HEAD && methods.contains_key(&Method::GET) {
+            continue;
+        }
+        let allow = Arc::clone(&allow);
+        methods.entry(method).or_insert_with(|| Refusal(allow).boxed());
+    }
+}
+
+struct Refusal(Arc<str>);
+
+impl Endpoint for Refusal {
+    type Output = poem::Response;
+
+    async fn call(&self, _: Request) -> poem::Result<poem::Response> {
+        Err(ApiError::method_not_allowed(&self.0).into())
+    }
+}

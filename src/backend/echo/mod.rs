@@ -1,0 +1,383 @@
+//! The echo backend: deterministic answers without a model, complete enough to stand in for one in the test suites of
+//! clients.
+//!
+//! - A conversation is answered by `Echo from {model}: {last user message}`, a prompt by `Echo from {model}: {prompt}`
+//!   with the suffix behind it.
+//! - Where the request demands a tool call, it is a call of that tool (of the first one when any will do); where it
+//!   demands JSON, that JSON is the answer. Both are the smallest instance of the schema.
+//! - The counts in `usage` are echo's own tokens, see [`tokens`]. The prompt of a conversation is counted as one line
+//!   `role: content` a message.
+//! - The same request gives the same answer, with any seed.
+
+mod embedding;
+mod instance;
+mod tokens;
+
+use std::time::Duration;
+
+use futures_util::future::{BoxFuture, FutureExt};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::{Backend, ModelCard, Readiness, Tokenizer};
+use crate::generation::{
+    Chat, EmbeddingRequest, Embeddings, Error, Events, FinishReason, GenerationEvent, GenerationRequest,
+    Input, Prompt, PromptText, ResponseFormat, Role, SamplingParams, TokenLogprob, Tool, ToolChoice,
+    TopLogprob, Usage,
+};
+
+/// What the API reports for tokens that cannot come, as OpenAI's does: JSON has no minus infinity.
+const IMPOSSIBLE: f64 = -9999.0;
+
+/// Settings of the echo backend.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema, garde::Validate)]
+#[serde(deny_unknown_fields, default)]
+#[garde(allow_unvalidated)]
+pub struct Config {
+    /// Milliseconds to wait before each piece of an answer, streamed or not.
+    #[garde(range(max = 60_000))]
+    #[schemars(range(max = 60_000))]
+    pub delay_ms: u64,
+    /// Tokens of prompt and completion together; a longer request is refused as a model would refuse it.
+    #[garde(range(min = 1))]
+    #[schemars(range(min = 1))]
+    pub context_length: u32,
+    /// Length of an embedding when the request does not ask for another.
+    #[garde(range(min = 1, max = LONGEST_EMBEDDING))]
+    #[schemars(range(min = 1, max = LONGEST_EMBEDDING))]
+    pub dimensions: u32,
+}
+
+const LONGEST_EMBEDDING: u32 = 65_536;
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { delay_ms: 0, context_length: 131_072, dimensions: 256 }
+    }
+}
+
+/// Echo under one model id.
+pub struct Echo {
+    model: String,
+    card: ModelCard,
+    delay: Duration,
+    dimensions: u32,
+    max_tokens: u32,
+}
+
+impl Echo {
+    #[must_use]
+    pub fn new(model: &str, config: &super::Config, created: u64) -> Self {
+        Self {
+            model: model.to_owned(),
+            card: ModelCard {
+                created,
+                owner: "sconce".to_owned(),
+                fingerprint: format!("echo-{}", env!("CARGO_PKG_VERSION")),
+                context_length: config.echo.context_length,
+            },
+            delay: Duration::from_millis(config.echo.delay_ms),
+            dimensions: config.echo.dimensions,
+            max_tokens: config.max_tokens,
+        }
+    }
+
+    /// The whole answer to one request, and what it costs.
+    fn answer(&self, request: &GenerationRequest) -> Result<Answer, Error> {
+        let (prompt, lead, reply) = match &request.input {
+            Input::Chat(chat) => (tokens::count(&transcript(chat)), String::new(), self.reply(chat)?),
+            Input::Prompt(prompt) => self.continuation(prompt)?,
+        };
+        // Everything else in the parameters changes which tokens a model draws; echo draws none.
+        let SamplingParams { max_tokens, min_tokens, stop, ignore_eos, logit_bias, stop_token_ids, .. } =
+            &request.sampling;
+        if let Some((id, _)) = logit_bias.iter().find(|(id, _)| *id >= tokens::VOCABULARY) {
+            return Err(Error::invalid(
+                "logit_bias",
+                format!("Token id {id} is not in this model's vocabulary."),
+            ));
+        }
+        let limit = u64::from(self.card.context_length);
+        let wanted = max_tokens.unwrap_or(0);
+        if prompt as u64 + u64::from(wanted) > limit {
+            return Err(Error::ContextLengthExceeded {
+                limit,
+                prompt: prompt as u64,
+                completion: wanted.into(),
+            });
+        }
+
+        let cut =
+            stop.iter().filter(|stop| !stop.is_empty()).filter_map(|stop| reply.text().find(stop)).min();
+        let mut pieces: Vec<&str> = tokens::pieces(&reply.text()[..cut.unwrap_or(reply.text().len())])
+            .take_while(|piece| !stop_token_ids.contains(&tokens::id(piece)))
+            .collect();
+        let most = max_tokens.map_or(usize::MAX, |n| n as usize);
+        let least = if *ignore_eos { most.min(self.max_tokens as usize) } else { *min_tokens as usize };
+        let cut_short = pieces.len() > most;
+        if pieces.len() < least && !pieces.is_empty() {
+            pieces = pieces.iter().copied().cycle().take(least).collect();
+        }
+        pieces.truncate(most);
+        let reason = match &reply {
+            _ if cut_short || *ignore_eos => FinishReason::Length,
+            Reply::Text(_) => FinishReason::Stop,
+            Reply::Call { .. } => FinishReason::ToolCalls,
+        };
+        Ok(Answer {
+            pieces: pieces.into_iter().map(str::to_owned).collect(),
+            call: reply.into_call().map(|name| Call { id: call_id(&request.input, &name), name }),
+            lead,
+            reason,
+            prompt: prompt as u64,
+        })
+    }
+
+    fn reply(&self, chat: &Chat) -> Result<Reply, Error> {
+        let call = |tool: &Tool| {
+            let arguments = match &tool.parameters {
+                None => "{}".to_owned(),
+                Some(schema) => smallest_json(schema, "tools")?,
+            };
+            Ok(Reply::Call { name: tool.name.clone(), arguments })
+        };
+        let named = |name: &String| chat.tools.iter().find(|tool| tool.name == *name);
+        let tool = match &chat.tool_choice {
+            ToolChoice::None | ToolChoice::Auto | ToolChoice::Allowed { required: false, .. } => None,
+            ToolChoice::Required => chat.tools.first(),
+            ToolChoice::Named(name) => named(name),
+            ToolChoice::Allowed { names, required: true } => names.iter().find_map(named),
+        };
+        if let Some(tool) = tool {
+            return call(tool);
+        }
+        Ok(Reply::Text(match &chat.response_format {
+            ResponseFormat::Text => {
+                let last = chat.messages.iter().rfind(|message| message.role == Role::User);
+                format!(
+                    "Echo from {}: {}",
+                    self.model,
+                    last.map(|message| message.text()).unwrap_or_default()
+                )
+            }
+            ResponseFormat::JsonObject => "{}".to_owned(),
+            ResponseFormat::JsonSchema { schema, .. } => {
+                smallest_json(schema, "response_format.json_schema.schema")?
+            }
+        }))
+    }
+
+    fn continuation(&self, prompt: &Prompt) -> Result<(usize, String, Reply), Error> {
+        let text = prompt_text(&prompt.text)?;
+        let suffix = prompt.suffix.as_deref().unwrap_or_default();
+        let reply = Reply::Text(format!("Echo from {}: {text}{suffix}", self.model));
+        let count = match &prompt.text {
+            PromptText::Text(text) => tokens::count(text),
+            PromptText::Tokens(ids) => ids.len(),
+        };
+        let lead = if prompt.echo { text } else { String::new() };
+        Ok((count + tokens::count(suffix), lead, reply))
+    }
+}
+
+/// What is said, before it is cut into tokens.
+enum Reply {
+    Text(String),
+    Call { name: String, arguments: String },
+}
+
+impl Reply {
+    fn text(&self) -> &str {
+        match self {
+            Self::Text(text) | Self::Call { arguments: text, .. } => text,
+        }
+    }
+
+    fn into_call(self) -> Option<String> {
+        match self {
+            Self::Text(_) => None,
+            Self::Call { name, .. } => Some(name),
+        }
+    }
+}
+
+/// What is said, token by token.
+struct Answer {
+    pieces: Vec<String>,
+    /// The tool that is called; the pieces are its arguments.
+    call: Option<Call>,
+    /// The prompt, where the request wants it repeated.
+    lead: String,
+    reason: FinishReason,
+    prompt: u64,
+}
+
+struct Call {
+    id: String,
+    name: String,
+}
+
+/// Differs from turn to turn of a conversation, and is the same whenever that turn is asked for again.
+fn call_id(input: &Input, name: &str) -> String {
+    let turn = match input {
+        Input::Chat(chat) => transcript(chat),
+        Input::Prompt(_) => String::new(),
+    };
+    let digest = Sha256::new().chain_update(name).chain_update([0]).chain_update(turn).finalize();
+    digest.iter().take(12).map(|byte| format!("{byte:02x}")).collect()
+}
+
+impl Answer {
+    /// The events of one choice before its end, `choice` filled in.
+    fn event(&self, choice: u32, pieces: &[String], top: Option<u32>) -> GenerationEvent {
+        match &self.call {
+            Some(_) => GenerationEvent::ToolArguments { choice, index: 0, piece: pieces.concat() },
+            None => GenerationEvent::Text {
+                choice,
+                text: pieces.concat(),
+                logprobs: top
+                    .map_or_else(Vec::new, |top| pieces.iter().map(|piece| certain(piece, top)).collect()),
+            },
+        }
+    }
+}
+
+/// The logprob of a token that could not have been another.
+fn certain(piece: &str, count: u32) -> TokenLogprob {
+    let token = |text: String, logprob| TopLogprob { bytes: text.clone().into_bytes(), token: text, logprob };
+    let others = ('a'..='z').map(String::from).filter(|other| other != piece);
+    let top =
+        std::iter::once(token(piece.to_owned(), 0.0)).chain(others.map(|other| token(other, IMPOSSIBLE)));
+    TokenLogprob {
+        token: piece.to_owned(),
+        bytes: piece.as_bytes().to_vec(),
+        logprob: Some(0.0),
+        top: top.take(count as usize).collect(),
+    }
+}
+
+/// The conversation as echo counts it.
+fn transcript(chat: &Chat) -> String {
+    let lines: Vec<String> =
+        chat.messages.iter().map(|m| format!("{}: {}", m.role.as_str(), m.text())).collect();
+    lines.join("\n")
+}
+
+fn prompt_text(prompt: &PromptText) -> Result<String, Error> {
+    match prompt {
+        PromptText::Text(text) => Ok(text.clone()),
+        PromptText::Tokens(ids) => detokenize(ids),
+    }
+}
+
+fn detokenize(ids: &[u32]) -> Result<String, Error> {
+    ids.iter()
+        .enumerate()
+        .map(|(place, id)| {
+            tokens::text(*id).ok_or_else(|| {
+                Error::invalid(
+                    format!("[{place}]"),
+                    format!("Token id {id} is not in this model's vocabulary."),
+                )
+            })
+        })
+        .collect()
+}
+
+fn smallest_json(schema: &serde_json::Value, param: &str) -> Result<String, Error> {
+    instance::smallest(schema)
+        .map(|value| value.to_string())
+        .map_err(|error| Error::unsupported(param, error))
+}
+
+impl Backend for Echo {
+    fn card(&self) -> &ModelCard {
+        &self.card
+    }
+
+    fn readiness(&self) -> Readiness {
+        Readiness::Ready
+    }
+
+    fn generate(&self, request: GenerationRequest) -> BoxFuture<'_, Result<Events, Error>> {
+        let delay = self.delay;
+        async move {
+            let answer = self.answer(&request)?;
+            Ok(Box::pin(play(answer, request, delay)) as Events)
+        }
+        .boxed()
+    }
+
+    fn embed(&self, request: EmbeddingRequest) -> BoxFuture<'_, Result<Embeddings, Error>> {
+        async move {
+            let dimensions = request.dimensions.unwrap_or(self.dimensions);
+            if !(1..=LONGEST_EMBEDDING).contains(&dimensions) {
+                let message = format!("This model's embeddings have 1 to {LONGEST_EMBEDDING} dimensions.");
+                return Err(Error::invalid("dimensions", message));
+            }
+            let texts = request.inputs.iter().map(prompt_text).collect::<Result<Vec<_>, _>>()?;
+            let prompt_tokens = texts.iter().map(|text| tokens::count(text) as u64).sum();
+            let vectors =
+                texts.iter().map(|text| embedding::unit_vector(text, dimensions as usize)).collect();
+            Ok(Embeddings { vectors, prompt_tokens })
+        }
+        .boxed()
+    }
+
+    fn tokenizer(&self) -> Option<&dyn Tokenizer> {
+        Some(self)
+    }
+}
+
+impl Tokenizer for Echo {
+    fn tokenize(&self, prompt: &PromptText) -> Result<Vec<u32>, Error> {
+        match prompt {
+            PromptText::Text(text) => Ok(tokens::pieces(text).map(tokens::id).collect()),
+            PromptText::Tokens(ids) => Ok(ids.clone()),
+        }
+    }
+
+    fn tokenize_chat(&self, chat: &Chat) -> Result<Vec<u32>, Error> {
+        Ok(tokens::pieces(&transcript(chat)).map(tokens::id).collect())
+    }
+
+    fn detokenize(&self, tokens: &[u32]) -> Result<String, Error> {
+        detokenize(tokens)
+    }
+}
+
+/// Says the answer, a token an event while the client watches it grow, whole otherwise.
+fn play(
+    answer: Answer,
+    request: GenerationRequest,
+    delay: Duration,
+) -> impl futures_util::Stream<Item = Result<GenerationEvent, Error>> + Send {
+    async_stream::stream! {
+        let top = request.logprobs;
+        let batch = if request.stream || !delay.is_zero() { 1 } else { answer.pieces.len().max(1) };
+        for choice in 0..request.choices {
+            if !answer.lead.is_empty() {
+                let pieces: Vec<String> = tokens::pieces(&answer.lead).map(str::to_owned).collect();
+                yield Ok(answer.event(choice, &pieces, top));
+            }
+            if let Some(Call { id, name }) = &answer.call {
+                let id = format!("call_{id}{choice:02}");
+                yield Ok(GenerationEvent::ToolCall { choice, index: 0, id, name: name.clone() });
+            }
+        }
+        for pieces in answer.pieces.chunks(batch) {
+            if !delay.is_zero() {
+                tokio::time::sleep(delay).await;
+            }
+            for choice in 0..request.choices {
+                yield Ok(answer.event(choice, pieces, top));
+            }
+        }
+        for choice in 0..request.choices {
+            yield Ok(GenerationEvent::Finished { choice, reason: answer.reason });
+        }
+        let completion = answer.pieces.len() as u64 * u64::from(request.best_of.max(request.choices));
+        yield Ok(GenerationEvent::Done(Usage { prompt: answer.prompt, completion, reasoning: 0, cached: 0 }));
+    }
+}
