@@ -1,13 +1,36 @@
 //! The accept loop: listeners, connections, timeouts, TLS, drain. Knows HTTP and nothing of OpenAI.
+//!
+//! A connection is one task. Three see what happens on it and leave notes in its [`phase::State`]: the socket
+//! (`socket`: writes that stall), the byte stream (`stream`: heads that begin, peers that leave) and the hook before
+//! the application (`connection`: requests that begin and end). One `clock` reads the notes and closes what is late.
 
+mod accept;
+mod bind;
+mod body;
+mod clock;
+mod connection;
+mod connections;
 mod listen;
+mod patience;
+mod phase;
+mod serve;
+mod socket;
+mod stream;
+pub mod tls;
+mod unix;
 
 use std::path::PathBuf;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use accept::raise_file_limit;
+pub use bind::{Address, Error, Inherited, Listeners};
+pub use body::{Body, BoxError};
+pub use connection::Peer;
+pub use connections::Connections;
 pub use listen::Listen;
+pub use serve::{Shutdown, serve};
 
 use crate::units::Duration;
 
