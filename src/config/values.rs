@@ -133,7 +133,13 @@ impl Kind {
 
     fn read_list(&self, text: &str) -> Option<Value> {
         if text.trim_start().starts_with('[') {
-            return toml::from_str::<toml::Table>(&format!("list = {text}")).ok()?.remove("list");
+            let array = toml::from_str::<toml::Table>(&format!("list = {text}"))
+                .ok()
+                .filter(|table| table.len() == 1);
+            // `[::1]:80` begins like an array and is an address.
+            if array.is_some() || !matches!(self, Self::Address) {
+                return array?.remove("list");
+            }
         }
         let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
         Some(Value::Array(parts.map(|part| self.read(part)).collect()))
