@@ -1,1 +1,46 @@
-fn main() {}
+//! Parse the arguments, load the configuration, act, end with a status.
+
+use std::{
+    io::{self, Write},
+    process::ExitCode,
+};
+
+use sconce::cli::{self, Failure, Task};
+
+fn main() -> ExitCode {
+    match act() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            failure.tell();
+            failure.status().into()
+        }
+    }
+}
+
+fn act() -> Result<(), Failure> {
+    match cli::parse()? {
+        Task::Serve(options) => {
+            let loaded = cli::load(&options).map_err(Failure::Configuration)?;
+            let runtime =
+                tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Failure::System)?;
+            runtime.block_on(sconce::run(loaded, move || cli::load(&options))).map_err(Failure::Service)
+        }
+        Task::Show(options, show) => {
+            let loaded = cli::load(&options).map_err(Failure::Configuration)?;
+            for warning in &loaded.warnings {
+                eprintln!("sconce: warning: {warning}");
+            }
+            print(&show(&loaded))
+        }
+        Task::Print(text) => print(&text),
+    }
+}
+
+fn print(text: &str) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        // Whoever closed the pipe, such as `head`, has seen enough.
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failure::Output(error)),
+        _ => Ok(()),
+    }
+}

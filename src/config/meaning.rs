@@ -1,0 +1,157 @@
+//! What a well-formed configuration may still have wrong: ranges, and keys that do not go together.
+
+use garde::Validate;
+use toml::Table;
+use tracing_subscriber::EnvFilter;
+
+use super::{Config, merged::Merged, path, problem::Problem, suggest, values};
+
+/// All that is wrong with `config`.
+pub(super) fn check(config: &Config, merged: &Merged) -> Vec<Problem> {
+    // The printed form: its secrets are already covered.
+    let printed = Table::try_from(config).unwrap_or_default();
+    let mut check = Check { merged, printed, problems: Vec::new() };
+    check.room(&[], &config.model);
+    for (id, model) in &config.models {
+        check.room(&["models", id], model);
+    }
+    check.room(&["server"], &config.server);
+    check.room(&["auth"], &config.auth);
+    check.room(&["limits"], &config.limits);
+    check.room(&["cors"], &config.cors);
+    check.room(&["log"], &config.log);
+    check.names(config);
+    check.tls(config);
+    check.keys(config);
+    check.origins(config);
+    if let Some(what) = log_level(&config.log.level) {
+        check.report(&["log", "level"], what);
+    }
+    check.problems
+}
+
+struct Check<'a> {
+    merged: &'a Merged,
+    printed: Table,
+    problems: Vec<Problem>,
+}
+
+impl Check<'_> {
+    fn report(&mut self, key: &[&str], what: impl Into<String>) {
+        let path: Vec<String> = key.iter().map(|&segment| segment.to_owned()).collect();
+        self.problems.push(Problem {
+            source: self.merged.said_by(&path),
+            key: Some(path::dotted(key)),
+            what: what.into(),
+        });
+    }
+
+    /// The rules that a room states itself.
+    fn room<T: Validate<Context = ()>>(&mut self, prefix: &[&str], room: &T) {
+        let Err(report) = room.validate() else { return };
+        for (place, error) in report.iter() {
+            let place = place.to_string();
+            let path: Vec<String> = prefix
+                .iter()
+                .copied()
+                .chain(place.split('.').map(without_index))
+                .map(str::to_owned)
+                .collect();
+            // What a model only inherits is wrong at the top level, and said there.
+            let source = self.merged.said_by(&path);
+            if source.is_none() && prefix.first() == Some(&"models") {
+                continue;
+            }
+            let found = path.split_first().and_then(|(first, rest)| {
+                rest.iter().try_fold(self.printed.get(first)?, |value, segment| value.get(segment))
+            });
+            let found = found
+                .filter(|value| !value.is_array())
+                .map(|value| format!(", found {}", values::found(value)))
+                .unwrap_or_default();
+            self.problems.push(Problem {
+                source,
+                key: Some(path::dotted(&path)),
+                what: format!("{error}{found}"),
+            });
+        }
+    }
+
+    fn names(&mut self, config: &Config) {
+        let prefix = &config.api_prefix;
+        let plain = |c: char| c.is_ascii_alphanumeric() || "/-._~".contains(c);
+        if !(prefix.is_empty() || prefix.starts_with('/')) {
+            self.report(&["api_prefix"], format!("must start with `/` or be empty, found {prefix:?}"));
+        } else if prefix.contains("//") || !prefix.chars().all(plain) {
+            self.report(&["api_prefix"], format!("must be a plain path such as `/v1`, found {prefix:?}"));
+        }
+        if config.model_id.trim().is_empty() {
+            self.report(&["model_id"], "must not be empty");
+        }
+        for id in config.models.keys().filter(|id| id.trim().is_empty()) {
+            self.report(&["models", id], "a model's id must not be empty");
+        }
+        let explicit =
+            self.merged.said_by(&["model_id".to_owned()]).is_some_and(|source| source != "default");
+        if explicit && !config.models.is_empty() {
+            self.report(&["model_id"], "is given beside `[models]`; use one or the other");
+        }
+    }
+
+    fn tls(&mut self, config: &Config) {
+        match (&config.server.tls_certificate, &config.server.tls_key) {
+            (Some(_), None) => self.report(&["server", "tls_certificate"], "needs `server.tls_key` as well"),
+            (None, Some(_)) => self.report(&["server", "tls_key"], "needs `server.tls_certificate` as well"),
+            _ => {}
+        }
+    }
+
+    fn keys(&mut self, config: &Config) {
+        if config.auth.keys.iter().any(|key| key.reveal().trim().is_empty()) {
+            self.report(&["auth", "keys"], "a key must not be empty");
+        }
+    }
+
+    fn origins(&mut self, config: &Config) {
+        for origin in config.cors.allowed_origins.iter().filter(|origin| !is_origin(origin)) {
+            let what = format!("expected `*` or scheme://host[:port] without a path, found {origin:?}");
+            self.report(&["cors", "allowed_origins"], what);
+        }
+    }
+}
+
+fn without_index(segment: &str) -> &str {
+    segment.split_once('[').map_or(segment, |(name, _)| name)
+}
+
+/// Why the filter is refused.
+fn log_level(level: &str) -> Option<String> {
+    const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+    if let Err(error) = EnvFilter::builder().parse(level) {
+        return Some(format!("is not a log filter: {error}, found {level:?}"));
+    }
+    // To a filter, a bare word that is no level is the name of a module: `inof` would silence everything else.
+    let bare = level.split(',').map(str::trim).filter(|word| !word.contains(['=', '[', ':']));
+    let mut unknown = bare.filter(|word| !LEVELS.iter().any(|known| known.eq_ignore_ascii_case(word)));
+    unknown
+        .find_map(|word| Some((word, suggest::nearest(word, LEVELS)?)))
+        .map(|(word, right)| format!("unknown level {word:?}; did you mean `{right}`?"))
+}
+
+fn is_origin(text: &str) -> bool {
+    if text == "*" {
+        return true;
+    }
+    let Some((scheme, authority)) = text.split_once("://") else { return false };
+    let (host, port) = match authority.rsplit_once(':') {
+        // The colons inside `[::1]` are not a port's.
+        Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
+        _ => (authority, None),
+    };
+    let scheme_fits = |c: char| c.is_ascii_alphanumeric() || "+-.".contains(c);
+    scheme.starts_with(|c: char| c.is_ascii_alphabetic())
+        && scheme.chars().all(scheme_fits)
+        && !host.is_empty()
+        && !host.contains(|c: char| c.is_whitespace() || c.is_control() || "/?#@*,".contains(c))
+        && port.is_none_or(|port| port.parse::<u16>().is_ok())
+}

@@ -1,0 +1,107 @@
+//! One model or several.
+
+use crate::{Place, assert_has};
+
+#[test]
+fn one_model_by_its_id() {
+    let served = Place::new().set("model_id=m").set("max_tokens=5").config().served();
+    assert_eq!(served.keys().collect::<Vec<_>>(), ["m"]);
+    assert_eq!(served["m"].max_tokens, 5);
+}
+
+#[test]
+fn several_models_take_from_the_top_level_what_they_do_not_say() {
+    let place = Place::new().etc(
+        r#"
+        max_tokens = 100
+        echo.delay_ms = 7
+        [models."org/b.v1"]
+        max_tokens = 5
+        [models.a.echo]
+        dimensions = 9
+        "#,
+    );
+    let served = place.config().served();
+    assert_eq!(served.keys().collect::<Vec<_>>(), ["org/b.v1", "a"], "in the file's order");
+    assert_eq!(served["org/b.v1"].max_tokens, 5);
+    assert_eq!(served["org/b.v1"].echo.delay_ms, 7);
+    assert_eq!(served["a"].max_tokens, 100);
+    assert_eq!((served["a"].echo.delay_ms, served["a"].echo.dimensions), (7, 9));
+}
+
+#[test]
+fn the_top_level_is_the_sum_of_all_layers_before_models_take_from_it() {
+    let place = Place::new().etc("models.m.top_p = 0.5").env("SCONCE_MAX_TOKENS", "6");
+    assert_eq!(place.config().served()["m"].max_tokens, 6);
+}
+
+#[test]
+fn ids_with_awkward_characters() {
+    let place = Place::new()
+        .set(r#"models."org/name=1.5".backend=echo"#)
+        .env("SCONCE_MODELS__Qwen3-8B__MAX_TOKENS", "4");
+    let served = place.config().served();
+    assert_eq!(served.keys().collect::<Vec<_>>(), ["Qwen3-8B", "org/name=1.5"]);
+    assert_eq!(served["Qwen3-8B"].max_tokens, 4);
+    assert_has(&Place::new().set("models.org/name.backend=echo").problems(), &["--set", "double quotes"]);
+}
+
+#[test]
+fn a_model_id_beside_models_is_an_error_whoever_says_it() {
+    let models = || Place::new().etc("[models.a]");
+    models().config();
+    let said: [(Place, &str); 4] = [
+        (models().file("a.toml", "model_id = 'x'"), "a.toml"),
+        (models().env("APP_MODEL_ID", "x"), "APP_MODEL_ID"),
+        (models().env("SCONCE_MODEL_ID", "gpt-oss-20b"), "SCONCE_MODEL_ID"),
+        (models().flag("--model-id", "x"), "--model-id"),
+    ];
+    for (place, source) in said {
+        assert_has(&place.problems(), &[source, "model_id", "use one or the other"]);
+    }
+}
+
+#[test]
+fn an_empty_table_of_models_is_none() {
+    assert_eq!(Place::new().etc("[models]\n").set("model_id=x").config().served().len(), 1);
+}
+
+#[test]
+fn what_is_wrong_at_the_top_level_is_not_said_again_for_each_model() {
+    let problems = Place::new().etc("max_tokens = 0\n[models.a]\n[models.b]\nmax_tokens = 0").problems();
+    assert_eq!(problems.len(), 2, "{problems:?}");
+    assert_has(&problems, &["etc.toml: max_tokens: "]);
+    assert_has(&problems, &["etc.toml: models.b.max_tokens: "]);
+}
+
+#[test]
+fn backends_that_this_build_does_not_have_are_refused_by_name() {
+    for (name, backend) in
+        [("candle", "candle"), ("transformers", "candle"), ("proxy", "proxy"), ("vllm_proxy", "proxy")]
+    {
+        let told = format!("this build does not have the {backend} backend; it has: echo");
+        assert_has(&Place::new().set(format!("backend={name}")).problems(), &["--set: backend: ", &told]);
+        let of_a_model = Place::new().etc(&format!("models.\"a/b\".backend = '{name}'")).problems();
+        assert_has(&of_a_model, &["models.\"a/b\".backend: ", &told]);
+    }
+    assert_has(
+        &Place::new().env("APP_BACKEND", "transformers").problems(),
+        &["APP_BACKEND", "does not have"],
+    );
+}
+
+#[test]
+fn unknown_backends_are_refused_with_the_nearest_name() {
+    assert_has(
+        &Place::new().set("backend=ecko").problems(),
+        &["unknown backend \"ecko\"; did you mean `echo`?"],
+    );
+    assert_has(
+        &Place::new().set("backend=Echo").problems(),
+        &["unknown backend \"Echo\"; did you mean `echo`?"],
+    );
+    assert_has(
+        &Place::new().set("backend=llama").problems(),
+        &["unknown backend \"llama\"; this build has: echo"],
+    );
+}
