@@ -139,7 +139,7 @@ pub fn parse() -> Result<Task, Failure> {
         }
         Command::PrintConfig { options, .. } => Task::Show(with(options), |it| it.print(false)),
         Command::PrintOpenapi(options) => {
-            Task::Show(with(options), |it| openapi_document(&it.config.api_prefix))
+            Task::Show(with(options), |it| crate::api::openapi_document(&it.config.api_prefix))
         }
         Command::PrintConfigReference { format: Format::Markdown } => Task::Print(reference::markdown()),
         Command::PrintConfigReference { format: Format::Toml } => Task::Print(reference::toml()),
@@ -170,10 +170,6 @@ fn summary(loaded: &Loaded) -> String {
     )
 }
 
-fn openapi_document(prefix: &str) -> String {
-    format!("{{\"openapi\":\"3.0.0\",\"servers\":[{{\"url\":{prefix:?}}}]}}\n") // STUB: crate::api::openapi_document(prefix)
-}
-
 fn completions(shell: Shell) -> String {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Cli::command(), "sconce", &mut script);
@@ -195,7 +191,7 @@ pub enum Failure {
     System(io::Error),
     /// Standard output takes no more.
     Output(io::Error),
-    Service(crate::Error),
+    Service(crate::server::Error),
 }
 
 impl Failure {
@@ -213,8 +209,8 @@ impl Failure {
             Self::System(_) => OS,
             Self::Output(_) => IO,
             Self::Service(error) => match error {
-                crate::Error::Configuration(_) => CONFIGURATION,
-                crate::Error::System(_) => OS,
+                crate::server::Error::Configuration(_) => CONFIGURATION,
+                crate::server::Error::System(_) => OS,
             },
         }
     }

@@ -1,34 +1,24 @@
+//! sconce: an OpenAI-compatible API from one machine.
+//!
+//! The map of the house. A request travels
+//! bytes → [`http`] → [`api`] (wire types) → [`generation`] (the domain's words) → [`backend`] → events → [`api`] → bytes.
+//!
+//! - [`cli`]: arguments, subcommands, exit statuses.
+//! - [`config`]: every room's own `Config`, the layers it is read from, its reference.
+//! - [`server`]: the daemon's life: bind, serve, reload, drain.
+//! - [`telemetry`]: the log.
+//! - [`http`]: the accept loop. Knows nothing of OpenAI.
+//! - [`api`]: the only room that knows poem and OpenAI's wire shape.
+//! - [`generation`]: what is asked for and what comes back. Uses nothing of ours.
+//! - [`backend`]: what answers.
+//! - [`units`]: values with a unit, and secrets.
+
 pub mod api;
 pub mod backend;
 pub mod cli;
 pub mod config;
 pub mod generation;
 pub mod http;
+pub mod server;
 pub mod telemetry;
 pub mod units;
-
-use std::io;
-
-/// Why the daemon ended.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The configuration cannot be put into effect: a certificate that is none, a keys file that is not there.
-    #[error("{0}")]
-    Configuration(String),
-    /// The system refused something: an address to listen on, a descriptor.
-    #[error("{0}")]
-    System(#[from] io::Error),
-}
-
-/// Serves until told to stop. `reload` reads the configuration again, for SIGHUP.
-///
-/// # Errors
-/// Returns an error when serving cannot begin or cannot go on.
-pub async fn run(
-    loaded: config::Loaded,
-    reload: impl Fn() -> Result<config::Loaded, config::Errors> + Send + 'static,
-) -> Result<(), Error> {
-    // STUB: crate::server
-    drop((loaded, reload));
-    Ok(())
-}

@@ -23,7 +23,9 @@ fn act() -> Result<(), Failure> {
             let loaded = cli::load(&options).map_err(Failure::Configuration)?;
             let runtime =
                 tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Failure::System)?;
-            runtime.block_on(sconce::run(loaded, move || cli::load(&options))).map_err(Failure::Service)
+            runtime
+                .block_on(sconce::server::run(loaded, move || cli::load(&options)))
+                .map_err(Failure::Service)
         }
         Task::Show(options, show) => {
             let loaded = cli::load(&options).map_err(Failure::Configuration)?;

@@ -1,7 +1,10 @@
 //! What the daemon says about itself: log lines.
 
+use std::{env, io::IsTerminal, os::linux::fs::MetadataExt};
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use tracing_subscriber::{EnvFilter, layer::SubscriberExt, util::SubscriberInitExt};
 
 /// The log.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema, garde::Validate)]
@@ -35,4 +38,52 @@ impl Default for Config {
     fn default() -> Self {
         Self { level: "info".to_owned(), format: Format::Auto, prompts: false }
     }
+}
+
+/// Why nothing can be logged as configured.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("log.level: {0}")]
+    Level(#[from] tracing_subscriber::filter::ParseError),
+    #[error("log.format is journald, but the journal cannot be reached: {0}")]
+    Journal(std::io::Error),
+}
+
+/// Begins to log, for the whole process. A second call changes nothing.
+///
+/// # Errors
+/// A level that is none, or a journal that is not there.
+pub fn start(config: &Config) -> Result<(), Error> {
+    let filter = EnvFilter::try_new(&config.level)?;
+    let registry = tracing_subscriber::registry().with(filter);
+    let stderr = std::io::stderr;
+    let plain = tracing_subscriber::fmt::layer().with_writer(stderr);
+    let started = match chosen(config.format) {
+        Format::Auto | Format::Json => registry.with(plain.json().flatten_event(true)).try_init(),
+        Format::Human => registry.with(plain.with_ansi(stderr().is_terminal()).with_target(false)).try_init(),
+        Format::Journald => {
+            let journal = tracing_journald::layer().map_err(Error::Journal)?.with_field_prefix(None);
+            registry.with(journal).try_init()
+        }
+    };
+    // Only a second daemon in one process, which tests start, finds a subscriber there already.
+    drop(started);
+    Ok(())
+}
+
+fn chosen(format: Format) -> Format {
+    match format {
+        Format::Auto if stderr_is_journal() => Format::Journald,
+        Format::Auto if std::io::stderr().is_terminal() => Format::Human,
+        Format::Auto => Format::Json,
+        chosen => chosen,
+    }
+}
+
+/// Whether standard error is the stream that systemd connected to the journal: `JOURNAL_STREAM` holds its device and
+/// inode (systemd.exec(5)), and stays in the environment of children whose standard error is something else.
+fn stderr_is_journal() -> bool {
+    let Ok(stream) = env::var("JOURNAL_STREAM") else { return false };
+    let Ok(stderr) = std::fs::metadata("/proc/self/fd/2") else { return false };
+    stream == format!("{}:{}", stderr.st_dev(), stderr.st_ino())
 }
