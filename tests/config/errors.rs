@@ -63,6 +63,10 @@ fn a_key_in_the_wrong_place_is_found_again() {
         &["did you mean `SCONCE_SERVER__LISTEN`?"],
     );
     assert_has(&Place::new().etc("models.a.level = 'x'").problems(), &["did you mean `log.level`?"]);
+    assert_has(
+        &Place::new().env("SCONCE_MODELS__Ab__TOPP", "1").problems(),
+        &["models.Ab.topp: ", "did you mean `SCONCE_MODELS__Ab__TOP_P`?"],
+    );
     let nowhere = Place::new().etc("quantum = 1").problems();
     assert!(nowhere[0].ends_with("quantum: unknown key"), "{nowhere:?}");
 }

@@ -1,5 +1,7 @@
 //! The configuration: its layers, its errors, its reference, and the commands that show it.
 
+#![allow(clippy::unwrap_used, reason = "a test ends where something is not as expected")]
+
 mod errors;
 mod keys;
 mod layers;

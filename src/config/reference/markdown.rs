@@ -78,7 +78,7 @@ prints.
 ## From the predecessor's settings
 
 The predecessor's variables are read as they are, in any case of letters, from the environment and from `.env`. An empty
-`APP_API_KEY` means that there is no key, as it did. Other `APP_*` variables are left alone, with a warning when one
+`APP_API_KEY` counts as not set. Other `APP_*` variables are left alone, with a warning when one
 looks like a misspelling.
 
 | Predecessor | Here | Variable |
