@@ -25,7 +25,7 @@ pub struct GenerationRequest {
 /// What the answer continues.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Input {
-    Chat(Chat),
+    Chat(Box<Chat>),
     Prompt(Prompt),
 }
 
@@ -338,6 +338,17 @@ pub enum Error {
 impl Error {
     pub fn invalid(param: impl Into<String>, message: impl fmt::Display) -> Self {
         Self::InvalidParameter { param: param.into(), message: message.to_string() }
+    }
+
+    /// Names the parameter by its place in a list that the one who raised the error did not see: `[3]` before its path.
+    #[must_use]
+    pub fn within(mut self, place: impl fmt::Display) -> Self {
+        if let Self::InvalidParameter { param, .. } | Self::Unsupported { param, .. } = &mut self
+            && (param.is_empty() || param.starts_with('['))
+        {
+            *param = format!("{place}{param}");
+        }
+        self
     }
 
     pub fn unsupported(param: impl Into<String>, message: impl fmt::Display) -> Self {

@@ -13,6 +13,8 @@
 //! - [`backend`]: what answers.
 //! - [`units`]: values with a unit, and secrets.
 
+#![warn(clippy::unwrap_used)]
+
 pub mod api;
 pub mod backend;
 pub mod cli;

@@ -1,5 +1,7 @@
 //! Parse the arguments, load the configuration, act, end with a status.
 
+#![warn(clippy::unwrap_used)]
+
 use std::{
     io::{self, Write},
     process::ExitCode,

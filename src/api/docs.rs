@@ -1,16 +1,18 @@
 //! What people look at: the landing page, the document and its Swagger UI. No page asks another host for anything.
 
-use std::sync::OnceLock;
+use std::{collections::HashMap, sync::OnceLock};
 
 use bytes::Bytes;
 use flate2::{Compression, write::GzEncoder};
 use poem::{
-    Endpoint, Request, Response, Route,
-    endpoint::make_sync,
-    get,
-    http::{StatusCode, header},
+    Endpoint, EndpointExt, Request, Response,
+    endpoint::{BoxEndpoint, make_sync},
+    http::{Method, StatusCode, header},
 };
-use poem_openapi::OpenApiService;
+use poem_openapi::{
+    OpenApi, OpenApiService,
+    registry::{self, MetaApi},
+};
 use sha2::{Digest, Sha256};
 
 use super::document::openapi_document;
@@ -20,24 +22,46 @@ use crate::backend::{Readiness, Registry};
 const POLICY: &str =
     "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; frame-ancestors 'none'";
 
-/// The pages' routes.
-pub(crate) fn routes(route: Route, prefix: &str, models: Registry) -> Route {
-    let landing_prefix = prefix.to_owned();
-    let document_prefix = prefix.to_owned();
-    let landing = make_sync(move |_| {
-        Response::builder()
-            .content_type("text/html; charset=utf-8")
-            .header(header::CONTENT_SECURITY_POLICY, POLICY)
-            .body(landing_page(&landing_prefix, &models))
-    });
-    let document = Asset::new("application/json", move || openapi_document(&document_prefix).into());
-    route
-        .at("/", get(landing))
-        .at("/openapi.json", get(document))
-        .at("/docs", get(Asset::new("text/html; charset=utf-8", || Bytes::from_static(PAGE.as_bytes()))))
-        .at("/docs/start.js", get(Asset::new("text/javascript", || Bytes::from_static(START.as_bytes()))))
-        .at("/docs/swagger-ui.js", get(Asset::new("text/javascript", || swagger().1)))
-        .at("/docs/swagger-ui.css", get(Asset::new("text/css", || swagger().0)))
+/// The pages: routes that the document does not list.
+pub(crate) struct Pages {
+    pub(crate) prefix: String,
+    pub(crate) models: Registry,
+}
+
+impl OpenApi for Pages {
+    fn meta() -> Vec<MetaApi> {
+        vec![]
+    }
+
+    fn register(_: &mut registry::Registry) {}
+
+    fn add_routes(self, routes: &mut HashMap<String, HashMap<Method, BoxEndpoint<'static>>>) {
+        for (path, page) in self.pages() {
+            routes.insert(path.to_owned(), HashMap::from([(Method::GET, page)]));
+        }
+    }
+}
+
+impl Pages {
+    fn pages(self) -> [(&'static str, BoxEndpoint<'static>); 6] {
+        let Self { prefix, models } = self;
+        let landing_prefix = prefix.clone();
+        let landing = make_sync(move |_| {
+            Response::builder()
+                .content_type("text/html; charset=utf-8")
+                .header(header::CONTENT_SECURITY_POLICY, POLICY)
+                .body(landing_page(&landing_prefix, &models))
+        });
+        let text = |text: &'static str| move || Bytes::from_static(text.as_bytes());
+        [
+            ("/", landing.boxed()),
+            ("/openapi.json", Asset::boxed("application/json", move || openapi_document(&prefix).into())),
+            ("/docs", Asset::boxed("text/html; charset=utf-8", text(PAGE))),
+            ("/docs/start.js", Asset::boxed("text/javascript", text(START))),
+            ("/docs/swagger-ui.js", Asset::boxed("text/javascript", || swagger().1)),
+            ("/docs/swagger-ui.css", Asset::boxed("text/css", || swagger().0)),
+        ]
+    }
 }
 
 /// A file that is made when it is first asked for, compressed once, and then answered from memory.
@@ -54,8 +78,11 @@ struct Made {
 }
 
 impl Asset {
-    fn new(content_type: &'static str, make: impl Fn() -> Bytes + Send + Sync + 'static) -> Self {
-        Self { content_type, make: Box::new(make), made: OnceLock::new() }
+    fn boxed(
+        content_type: &'static str,
+        make: impl Fn() -> Bytes + Send + Sync + 'static,
+    ) -> BoxEndpoint<'static> {
+        EndpointExt::boxed(Self { content_type, make: Box::new(make), made: OnceLock::new() })
     }
 
     fn made(&self) -> &Made {

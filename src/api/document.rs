@@ -3,7 +3,10 @@
 use std::collections::HashMap;
 
 use poem::{endpoint::BoxEndpoint, http::Method};
-use poem_openapi::{OpenApi, OpenApiService};
+use poem_openapi::{
+    OpenApi, OpenApiService,
+    registry::{MetaApi, MetaSchema, Registry},
+};
 use serde_json::{Map, Value};
 
 use super::{
@@ -56,12 +59,15 @@ pub fn openapi_document(prefix: &str) -> String {
 struct Described;
 
 impl OpenApi for Described {
-    fn meta() -> Vec<poem_openapi::registry::MetaApi> {
+    fn meta() -> Vec<MetaApi> {
         <(Prefixed<V1>, Root)>::meta()
     }
 
-    fn register(registry: &mut poem_openapi::registry::Registry) {
+    fn register(registry: &mut Registry) {
         <(Prefixed<V1>, Root)>::register(registry);
+        // poem-openapi wants every schema that is referred to; the real ones are put in afterwards.
+        let names = schema::components().into_iter().map(|(name, _)| (name, MetaSchema::ANY));
+        registry.schemas.extend(names);
     }
 
     fn add_routes(self, _: &mut HashMap<String, HashMap<Method, BoxEndpoint<'static>>>) {}

@@ -118,13 +118,6 @@ impl ApiError {
         self.param.as_ref().map_or_else(|| code.to_owned(), |param| format!("{code} at {param}"))
     }
 
-    /// Puts `prefix` before the parameter that a backend named without knowing where it stood.
-    pub(crate) fn under(mut self, prefix: &str) -> Self {
-        self.param =
-            self.param.map(|param| if param.starts_with('[') { format!("{prefix}{param}") } else { param });
-        self
-    }
-
     pub(crate) fn to_envelope(&self) -> ErrorResponse {
         let (_, kind, code) = self.kind.envelope();
         let error = Error { message: self.message.clone(), kind, param: self.param.clone(), code };

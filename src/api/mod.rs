@@ -35,7 +35,7 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use http_body_util::combinators::BoxBody;
 use poem::{
-    Endpoint, EndpointExt, Request, RequestParts, Response, Route,
+    Endpoint, IntoEndpoint, Request, RequestParts, Response,
     endpoint::BoxEndpoint,
     error::ResponseError,
     http::{HeaderValue, uri::Scheme},
@@ -48,6 +48,7 @@ pub use document::openapi_document;
 
 use self::{
     auth::KeyRing,
+    docs::Pages,
     error::ApiError,
     limits::Admission,
     observe::Exchange,
@@ -113,13 +114,15 @@ impl Api {
             log_prompts,
         });
         let v1 = V1 { models: models.clone(), cut: cut.clone() };
+        let root = Root { models: models.clone(), draining };
+        let pages = Pages { prefix: prefix.clone(), models };
         let api = (
-            Prefixed { prefix: prefix.clone(), api: v1 },
-            Prefixed { prefix: String::new(), api: Root { models: models.clone(), draining } },
+            Prefixed { prefix, api: v1 },
+            Prefixed { prefix: String::new(), api: root },
+            Prefixed { prefix: String::new(), api: pages },
         );
-        let service = OpenApiService::new(api, "sconce", env!("CARGO_PKG_VERSION"));
-        let route = docs::routes(Route::new().nest_no_strip("/", service), &prefix, models);
-        Self { app, endpoint: Arc::new(route.map_to_response().boxed()), cors: Arc::new(cors), cut }
+        let endpoint = OpenApiService::new(api, "sconce", env!("CARGO_PKG_VERSION")).into_endpoint();
+        Self { app, endpoint: Arc::new(endpoint), cors: Arc::new(cors), cut }
     }
 
     /// From now on these keys are the ones that are accepted.

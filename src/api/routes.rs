@@ -115,9 +115,11 @@ impl V1 {
         let each = requests.first().map_or(1, |request| request.choices);
         let choices = each * u32::try_from(requests.len()).unwrap_or(u32::MAX);
         let mut generations = Vec::with_capacity(requests.len());
-        for request in requests {
+        let several = requests.len() > 1;
+        for (place, request) in requests.into_iter().enumerate() {
             let events = model.backend.generate(request).await;
-            generations.push(events.map_err(|error| ApiError::from(error).under("prompt"))?);
+            let prompt = if several { format!("prompt[{place}]") } else { "prompt".to_owned() };
+            generations.push(events.map_err(|error| ApiError::from(error.within(prompt)))?);
         }
         let events = generation::join(generations, each);
         if delivery.stream {
@@ -142,7 +144,7 @@ impl V1 {
         let (request, format) = embeddings::convert(body.0)?;
         let _slot = admitted.turn().await?;
         let made =
-            model.backend.embed(request).await.map_err(|error| ApiError::from(error).under("input"))?;
+            model.backend.embed(request).await.map_err(|error| ApiError::from(error.within("input")))?;
         exchange.counted(made.prompt_tokens);
         Ok(Reply::json(&embeddings::respond(made, id, format))?)
     }
@@ -208,7 +210,7 @@ impl V1 {
         let tokenizer = tokenizer(id, model)?;
         let _slot = admitted.turn().await?;
         let prompt =
-            tokenizer.detokenize(&body.0.tokens).map_err(|error| ApiError::from(error).under("tokens"))?;
+            tokenizer.detokenize(&body.0.tokens).map_err(|error| ApiError::from(error.within("tokens")))?;
         Ok(Reply::json(&DetokenizeResponse { prompt })?)
     }
 }

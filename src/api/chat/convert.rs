@@ -144,7 +144,7 @@ pub(crate) fn convert(
         add_generation_prompt: true,
     };
     let request = GenerationRequest {
-        input: Input::Chat(chat),
+        input: Input::Chat(Box::new(chat)),
         sampling,
         choices,
         best_of: choices,

@@ -198,10 +198,10 @@ fn merge(flat: &mut Map<String, Value>, part: Map<String, Value>) {
                     }
                 }
             }
-            ("minimum" | "exclusiveMinimum" | "minLength" | "minItems", present, value) => {
-                if value.as_f64() > present.as_f64() {
-                    *present = value;
-                }
+            ("minimum" | "exclusiveMinimum" | "minLength" | "minItems", present, value)
+                if value.as_f64() > present.as_f64() =>
+            {
+                *present = value;
             }
             ("enum", Value::Array(present), Value::Array(more)) => {
                 present.retain(|value| more.contains(value))

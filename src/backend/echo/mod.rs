@@ -316,7 +316,12 @@ impl Backend for Echo {
                 let message = format!("This model's embeddings have 1 to {LONGEST_EMBEDDING} dimensions.");
                 return Err(Error::invalid("dimensions", message));
             }
-            let texts = request.inputs.iter().map(prompt_text).collect::<Result<Vec<_>, _>>()?;
+            let several = request.inputs.len() > 1;
+            let texts = (0..).zip(&request.inputs).map(|(place, input): (usize, _)| {
+                prompt_text(input)
+                    .map_err(|error| if several { error.within(format!("[{place}]")) } else { error })
+            });
+            let texts = texts.collect::<Result<Vec<_>, _>>()?;
             let prompt_tokens = texts.iter().map(|text| tokens::count(text) as u64).sum();
             let vectors =
                 texts.iter().map(|text| embedding::unit_vector(text, dimensions as usize)).collect();
