@@ -3,7 +3,7 @@
 # shellcheck shell=bash
 
 cache_root() {
-  printf '%s\n' "${SCONCE_TEST_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/sconce-tests}"
+  printf '%s\n' "${TEST_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/sconce-tests}"
 }
 
 # environment KIND TOOL_VERSION LOCK MAKE [ARGUMENT...] prints the folder; `MAKE FOLDER ARGUMENT...` fills it when it is
@@ -69,10 +69,10 @@ apt_install() {
   "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@"
 }
 
-# chromium_path prints a Chromium: $SCONCE_CHROMIUM, the one installed, or the one installed now.
+# chromium_path prints a Chromium: $TEST_CHROMIUM, the one installed, or the one installed now.
 chromium_path() {
-  if [[ -n ${SCONCE_CHROMIUM:-} ]]; then
-    printf '%s\n' "$SCONCE_CHROMIUM"
+  if [[ -n ${TEST_CHROMIUM:-} ]]; then
+    printf '%s\n' "$TEST_CHROMIUM"
     return
   fi
   command -v chromium || command -v google-chrome-stable || {

@@ -5,7 +5,7 @@ const STARTUP_MS = 120_000; // only a broken server takes this long
 
 /** Starts a server and gives its address. */
 export function startServer(...args) {
-  const child = spawn(process.env.SCONCE_BIN, ['--listen', '127.0.0.1:0', ...args]);
+  const child = spawn(process.env.SERVER_UNDER_TEST, ['--listen', '127.0.0.1:0', ...args]);
   // Nothing can be awaited here, so the signal is the one that needs no patience.
   process.on('exit', () => child.kill('SIGKILL'));
   return new Promise((resolve, reject) => {

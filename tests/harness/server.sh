@@ -9,11 +9,11 @@ SERVER_URL=
 unset "${!OPENAI_@}" "${!LANGSMITH_@}" "${!LANGCHAIN_@}"
 export NO_PROXY=127.0.0.1,localhost no_proxy=127.0.0.1,localhost
 
-# sconce_binary prints the server under test: $SCONCE_BIN, or what `cargo build` made.
+# sconce_binary prints the server under test: $SERVER_UNDER_TEST, or what `cargo build` made.
 sconce_binary() {
-  local binary=${SCONCE_BIN:-${CARGO_TARGET_DIR:-$ROOT/target}/debug/sconce}
+  local binary=${SERVER_UNDER_TEST:-${CARGO_TARGET_DIR:-$ROOT/target}/debug/sconce}
   if [[ ! -x $binary ]]; then
-    echo "no server at $binary: run \`cargo build\`, or set SCONCE_BIN" >&2
+    echo "no server at $binary: run \`cargo build\`, or set SERVER_UNDER_TEST" >&2
     return 1
   fi
   printf '%s\n' "$binary"

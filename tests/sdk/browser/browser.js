@@ -16,7 +16,7 @@ const FLAGS = [
   '--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1',
 ];
 
-export const launch = () => chromium.launch({ executablePath: process.env.SCONCE_CHROMIUM, args: FLAGS });
+export const launch = () => chromium.launch({ executablePath: process.env.TEST_CHROMIUM, args: FLAGS });
 
 /** A fresh page, with what it asked for and what it complained about. */
 export async function openPage(browser) {
@@ -32,8 +32,8 @@ export async function openPage(browser) {
 
 /** What the page looked like, for whoever reads the failure. */
 export async function screenshot(page, name) {
-  const path = join(process.env.SCONCE_SCREENSHOTS, `${name.replace(/\W+/g, '-')}.png`);
-  await mkdir(process.env.SCONCE_SCREENSHOTS, { recursive: true });
+  const path = join(process.env.TEST_SCREENSHOTS, `${name.replace(/\W+/g, '-')}.png`);
+  await mkdir(process.env.TEST_SCREENSHOTS, { recursive: true });
   await page.screenshot({ path, fullPage: true });
   console.error(`screenshot: ${path}`);
 }

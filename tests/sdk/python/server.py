@@ -19,7 +19,7 @@ class Server:
 
     def __enter__(self):
         self.log = tempfile.TemporaryFile()
-        command = [os.environ["SCONCE_BIN"], "--listen", "127.0.0.1:0", *self.arguments]
+        command = [os.environ["SERVER_UNDER_TEST"], "--listen", "127.0.0.1:0", *self.arguments]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=self.log)
         # Reading blocks; the timer ends a server that never says where it listens, and with it the reading.
         timer = threading.Timer(STARTUP_SECONDS, self.process.kill)
