@@ -1,5 +1,7 @@
 //! Peers that are slow, at every stage of a connection.
 
+#![allow(clippy::unwrap_used, reason = "a test that fails may panic")]
+
 mod http_support;
 
 use std::time::Duration;
