@@ -192,6 +192,19 @@ async fn an_early_answer_does_not_wait_for_a_client_that_stops_sending() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_body_given_up_after_the_answer_ends_the_connection() {
+    let server = Server::start(|_| {}).await;
+    let mut client = server.connect().await;
+    send(&mut client, "POST /keep-body HTTP/1.1\r\nhost: test\r\ncontent-length: 1000\r\n\r\n").await;
+    let (bytes, took) = http_support::read_to_end(&mut client).await;
+    assert_eq!(String::from_utf8(bytes).unwrap().matches("tick").count(), 2);
+    assert!(took < GENEROUS, "{took:?}");
+    drop(client);
+    server.wait_for_connections(0).await;
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_refused_head_is_answered() {
     let server = Server::start(|_| {}).await;
     let mut client = server.connect().await;

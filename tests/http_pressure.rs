@@ -72,6 +72,7 @@ async fn connections_between_requests_make_way() {
         let mut client = server.connect().await;
         get(&mut client, "/").await;
         idle.push(client);
+        sleep(Duration::from_millis(10)).await;
     }
     sleep(Duration::from_millis(500)).await;
     assert_eq!(server.connections.count(), 8, "nobody waits, nobody is closed");
