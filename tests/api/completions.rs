@@ -85,7 +85,7 @@ async fn a_stream_of_several_prompts_numbers_its_choices() {
     let chunks = server.stream(COMPLETIONS, &body).await;
     let mut streamed = vec![String::new(); 4];
     let mut finished = 0;
-    let mut offsets = vec![0; 4];
+    let mut offsets = [0; 4];
     for chunk in &chunks {
         assert_eq!(chunk["object"], "text_completion");
         for choice in chunk["choices"].as_array().unwrap() {
