@@ -31,6 +31,7 @@ start_server() {
   # The server says where it listens; two minutes are for a machine that is busy with other things.
   for ((i = 0; i < 1200; i++)); do
     if line=$(grep -m1 -o 'http://127\.0\.0\.1:[0-9]*' "$folder/stdout"); then
+      # shellcheck disable=SC2034 # the script that starts the server uses it
       SERVER_URL=$line
       return
     fi
