@@ -1,4 +1,5 @@
-# One server for a script: started on a free port, stopped by its process id when the script ends, however it ends.
+# One server for a script: started on a free port, stopped by its process id. The script that starts one traps its own
+# EXIT and calls stop_server there.
 # shellcheck shell=bash
 
 SERVER_PID=
@@ -27,10 +28,10 @@ start_server() {
   : >"$folder/stdout"
   "$binary" --listen 127.0.0.1:0 "$@" >"$folder/stdout" 2>"$folder/stderr" &
   SERVER_PID=$!
-  trap stop_server EXIT
   # The server says where it listens; two minutes are for a machine that is busy with other things.
   for ((i = 0; i < 1200; i++)); do
     if line=$(grep -m1 -o 'http://127\.0\.0\.1:[0-9]*' "$folder/stdout"); then
+      # shellcheck disable=SC2034 # the script that starts the server uses it
       SERVER_URL=$line
       return
     fi
@@ -43,11 +44,9 @@ start_server() {
 }
 
 stop_server() {
-  local status=$?
   if [[ -n $SERVER_PID ]]; then
     kill "$SERVER_PID" 2>/dev/null || true
     wait "$SERVER_PID" 2>/dev/null || true
     SERVER_PID=
   fi
-  return "$status"
 }
