@@ -38,7 +38,7 @@ use poem::{
     Endpoint, IntoEndpoint, Request, RequestParts, Response,
     endpoint::BoxEndpoint,
     error::ResponseError,
-    http::{HeaderValue, uri::Scheme},
+    http::{HeaderValue, Method, uri::Scheme},
     web::{LocalAddr, RemoteAddr},
 };
 use poem_openapi::OpenApiService;
@@ -159,7 +159,11 @@ impl Api {
     }
 
     /// The operation's answer, or what it failed with: an error, a panic, or the server's end.
-    async fn answer(&self, request: Request) -> Result<Response, ApiError> {
+    async fn answer(&self, mut request: Request) -> Result<Response, ApiError> {
+        if !routes::METHODS.contains(request.method()) {
+            // Routes know their own methods and refuse the common others with `Allow`; TRACE is refused by all.
+            request.set_method(Method::TRACE);
+        }
         let work = AssertUnwindSafe(self.endpoint.call(request)).catch_unwind();
         tokio::select! {
             biased;

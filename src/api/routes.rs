@@ -249,7 +249,7 @@ impl Root {
     /// Readiness
     ///
     /// The same as `/health/ready`.
-    #[oai(path = "/health", method = "get", tag = "Tag::Health", operation_id = "health")]
+    #[oai(path = "/health", method = "get", tag = "Tag::Health", operation_id = "getHealth")]
     async fn health(&self) -> Answer<HealthPage> {
         self.readiness()
     }
@@ -257,7 +257,7 @@ impl Root {
     /// Readiness
     ///
     /// 200 when every model can serve, until the server begins to shut down.
-    #[oai(path = "/health/ready", method = "get", tag = "Tag::Health", operation_id = "healthReady")]
+    #[oai(path = "/health/ready", method = "get", tag = "Tag::Health", operation_id = "getReadiness")]
     async fn ready(&self) -> Answer<HealthPage> {
         self.readiness()
     }
@@ -265,7 +265,7 @@ impl Root {
     /// Liveness
     ///
     /// 200 while the process answers at all.
-    #[oai(path = "/health/live", method = "get", tag = "Tag::Health", operation_id = "healthLive")]
+    #[oai(path = "/health/live", method = "get", tag = "Tag::Health", operation_id = "getLiveness")]
     async fn live(&self) -> Answer<HealthPage> {
         Ok(Reply::health(&Health { status: Status::Ok, reason: None })?)
     }
@@ -316,6 +316,18 @@ impl<T: OpenApi> OpenApi for Prefixed<T> {
     }
 }
 
+/// The methods that every route answers, if only by a refusal.
+pub(crate) const METHODS: [Method; 8] = [
+    Method::GET,
+    Method::POST,
+    Method::PUT,
+    Method::PATCH,
+    Method::DELETE,
+    Method::OPTIONS,
+    Method::TRACE,
+    Method::HEAD,
+];
+
 /// Answers 405 with `Allow`, which poem's own answer lacks, to the methods that a URL does not have.
 fn refuse_other_methods(methods: &mut HashMap<Method, BoxEndpoint<'static>>) {
     let mut allowed: BTreeSet<&str> = methods.keys().map(Method::as_str).collect();
@@ -323,16 +335,7 @@ fn refuse_other_methods(methods: &mut HashMap<Method, BoxEndpoint<'static>>) {
         allowed.insert("HEAD");
     }
     let allow: Arc<str> = allowed.into_iter().collect::<Vec<_>>().join(", ").into();
-    for method in [
-        Method::GET,
-        Method::POST,
-        Method::PUT,
-        Method::PATCH,
-        Method::DELETE,
-        Method::OPTIONS,
-        Method::TRACE,
-        Method::HEAD,
-    ] {
+    for method in METHODS {
         if method == Method::HEAD && methods.contains_key(&Method::GET) {
             continue;
         }
