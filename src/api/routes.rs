@@ -14,7 +14,7 @@ use poem_openapi::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    auth::Caller,
+    auth::{Caller, Secured},
     chat::{self, ChatEncoder, CreateChatCompletionRequest, CreateChatCompletionResponse},
     completions::{self, CompletionEncoder, CreateCompletionRequest, CreateCompletionResponse},
     embeddings::{self, CreateEmbeddingRequest, CreateEmbeddingResponse},
@@ -75,7 +75,7 @@ impl V1 {
     async fn chat(
         &self,
         request: &Request,
-        admitted: Admitted,
+        Secured(admitted): Secured<Admitted>,
         body: WireJson<CreateChatCompletionRequest>,
     ) -> Answer<Chat> {
         let exchange = super::exchange(request)?;
@@ -104,7 +104,7 @@ impl V1 {
     async fn completion(
         &self,
         request: &Request,
-        admitted: Admitted,
+        Secured(admitted): Secured<Admitted>,
         body: WireJson<CreateCompletionRequest>,
     ) -> Answer<Completion> {
         let exchange = super::exchange(request)?;
@@ -136,7 +136,7 @@ impl V1 {
     async fn embedding(
         &self,
         request: &Request,
-        admitted: Admitted,
+        Secured(admitted): Secured<Admitted>,
         body: WireJson<CreateEmbeddingRequest>,
     ) -> Answer<Json<CreateEmbeddingResponse>> {
         let exchange = super::exchange(request)?;
@@ -153,7 +153,7 @@ impl V1 {
     ///
     /// Every model that is served, in the configuration's order.
     #[oai(path = "/models", method = "get", tag = "Tag::Models", operation_id = "listModels")]
-    async fn models(&self, _caller: Caller) -> Answer<Page<models::ListModelsResponse>> {
+    async fn models(&self, _caller: Secured<Caller>) -> Answer<Page<models::ListModelsResponse>> {
         let data =
             self.models.iter().map(|(id, model)| models::Model::new(id, model.backend.card())).collect();
         Ok(Reply::json(&models::ListModelsResponse { object: embeddings::ListObject, data })?)
@@ -165,7 +165,7 @@ impl V1 {
     #[oai(path = "/models/:model", method = "get", tag = "Tag::Models", operation_id = "retrieveModel")]
     async fn retrieve(
         &self,
-        _caller: Caller,
+        _caller: Secured<Caller>,
         /// The model's id.
         model: Path<String>,
     ) -> Answer<Page<models::Model>> {
@@ -180,7 +180,7 @@ impl V1 {
     async fn tokenize(
         &self,
         request: &Request,
-        admitted: Admitted,
+        Secured(admitted): Secured<Admitted>,
         body: WireJson<TokenizeRequest>,
     ) -> Answer<Json<TokenizeResponse>> {
         let (id, model) = self.model(&body.0.model, &*super::exchange(request)?)?;
@@ -203,7 +203,7 @@ impl V1 {
     async fn detokenize(
         &self,
         request: &Request,
-        admitted: Admitted,
+        Secured(admitted): Secured<Admitted>,
         body: WireJson<DetokenizeRequest>,
     ) -> Answer<Json<DetokenizeResponse>> {
         let (id, model) = self.model(&body.0.model, &*super::exchange(request)?)?;
