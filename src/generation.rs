@@ -219,15 +219,28 @@ pub enum GenerationEvent {
 }
 
 impl GenerationEvent {
-    /// The same event, its choice numbered from `first` on.
+    /// The choice that it tells of; `None` where it tells of all.
     #[must_use]
-    pub fn numbered_from(mut self, first: u32) -> Self {
+    pub fn choice(&self) -> Option<u32> {
+        match self {
+            Self::Text { choice, .. }
+            | Self::Reasoning { choice, .. }
+            | Self::ToolCall { choice, .. }
+            | Self::ToolArguments { choice, .. }
+            | Self::Finished { choice, .. } => Some(*choice),
+            Self::Done(_) => None,
+        }
+    }
+
+    /// The same event of the choice with another number.
+    #[must_use]
+    pub fn with_choice(mut self, number: u32) -> Self {
         match &mut self {
             Self::Text { choice, .. }
             | Self::Reasoning { choice, .. }
             | Self::ToolCall { choice, .. }
             | Self::ToolArguments { choice, .. }
-            | Self::Finished { choice, .. } => *choice += first,
+            | Self::Finished { choice, .. } => *choice = number,
             Self::Done(_) => {}
         }
         self
@@ -277,7 +290,14 @@ pub fn join(generations: Vec<Events>, choices: u32) -> Events {
     let mut open = generations.len();
     let mut total = Usage::default();
     let numbered = (0u32..).zip(generations).map(|(place, events)| {
-        events.map(move |event| event.map(|event| event.numbered_from(place * choices))).boxed()
+        events
+            .map(move |event| {
+                event.map(|event| {
+                    let number = event.choice().unwrap_or_default();
+                    event.with_choice(place * choices + number)
+                })
+            })
+            .boxed()
     });
     let events = select_all(numbered).filter_map(move |event| {
         ready(match event {

@@ -1,0 +1,240 @@
+//! From the engine's tokens to an answer in words.
+
+use std::sync::Arc;
+
+use futures_util::{Stream, StreamExt};
+
+use super::{Loaded, prepare::Plan};
+use crate::{
+    engine::{self, Event, Failure, Generation, Logprob},
+    generation::{Error, FinishReason, GenerationEvent, TokenLogprob, TopLogprob, Usage},
+    text::{Detokenizer, StopMatcher},
+};
+
+/// One choice while its tokens come.
+struct Choice {
+    detokenizer: Detokenizer,
+    stops: StopMatcher,
+    /// Of tokens whose text was not given out yet.
+    waiting: Vec<TokenLogprob>,
+    tokens: u64,
+    /// Sum of the tokens' logprobs, for `best_of`.
+    score: f64,
+    reason: Option<FinishReason>,
+}
+
+/// Gives out a generation's text as it grows; with more candidates than answers, the best ones at the end.
+pub(super) fn stream(
+    loaded: Arc<Loaded>,
+    mut generation: Generation,
+    plan: Plan,
+) -> impl Stream<Item = Result<GenerationEvent, Error>> + Send {
+    async_stream::stream! {
+        let mut answer = Answer::new(loaded, plan);
+        let mut candidates = Vec::new();
+        while !answer.is_done() {
+            let Some(event) = generation.next().await else { break };
+            let told = match answer.hear(event) {
+                Ok(told) => told,
+                Err(error) => {
+                    yield Err(error);
+                    return;
+                }
+            };
+            for event in told {
+                if let GenerationEvent::Finished { choice, .. } = event {
+                    generation.finish(choice);
+                }
+                if answer.chooses() {
+                    candidates.push(event);
+                } else {
+                    yield Ok(event);
+                }
+            }
+        }
+        for event in answer.best(candidates) {
+            yield Ok(event);
+        }
+        yield Ok(GenerationEvent::Done(answer.usage()));
+    }
+}
+
+/// A generation's choices on their way to text.
+struct Answer {
+    loaded: Arc<Loaded>,
+    plan: Plan,
+    choices: Vec<Choice>,
+    cached: u64,
+}
+
+impl Answer {
+    fn new(loaded: Arc<Loaded>, plan: Plan) -> Self {
+        let choices = (0..plan.best_of).map(|_| Choice::new(&plan.stop)).collect();
+        Self { loaded, plan, choices, cached: 0 }
+    }
+
+    fn is_done(&self) -> bool {
+        self.choices.iter().all(|choice| choice.reason.is_some())
+    }
+
+    fn chooses(&self) -> bool {
+        self.plan.best_of > self.plan.choices
+    }
+
+    /// What one event of the engine says.
+    fn hear(&mut self, event: Event) -> Result<Vec<GenerationEvent>, Error> {
+        let mut told = Vec::new();
+        match event {
+            Event::Prompt { cached, logprobs } => {
+                self.cached = cached as u64;
+                if let Some(ids) = &self.plan.echo {
+                    let (text, logprobs) = self.loaded.repeat(ids, logprobs);
+                    told.extend((0..self.plan.best_of).map(|choice| GenerationEvent::Text {
+                        choice,
+                        text: text.clone(),
+                        logprobs: logprobs.clone(),
+                    }));
+                }
+            }
+            Event::Token { choice: number, id, logprob } => {
+                if let Some(choice) = running(&mut self.choices, number) {
+                    let piece = choice.push(&self.loaded, id, logprob, self.plan.logprobs);
+                    told.extend(piece.map(|(text, logprobs)| text_event(number, text, logprobs)));
+                    told.extend(choice.reason.map(|reason| GenerationEvent::Finished { choice: number, reason }));
+                }
+            }
+            Event::Finished { choice: number, reason } => {
+                if let Some(choice) = running(&mut self.choices, number) {
+                    let piece = choice.finish();
+                    told.extend(piece.map(|(text, logprobs)| text_event(number, text, logprobs)));
+                    let reason = *choice.reason.get_or_insert(match reason {
+                        engine::FinishReason::Length => FinishReason::Length,
+                        engine::FinishReason::Eos | engine::FinishReason::StopToken(_) => FinishReason::Stop,
+                    });
+                    told.push(GenerationEvent::Finished { choice: number, reason });
+                }
+            }
+            Event::Failed(Failure::Stopped) => {
+                return Err(Error::Unavailable("The model was stopped.".to_owned()));
+            }
+            Event::Failed(failure) => return Err(Error::Internal(failure.to_string())),
+        }
+        Ok(told)
+    }
+
+    /// The events of the best candidates by mean logprob, as answers from 0 on; the earlier of equals is better.
+    fn best(&self, candidates: Vec<GenerationEvent>) -> Vec<GenerationEvent> {
+        let mut order: Vec<usize> = (0..self.choices.len()).collect();
+        order.sort_by(|a, b| self.choices[*b].mean().total_cmp(&self.choices[*a].mean()));
+        let mut rank = vec![None; self.choices.len()];
+        for (place, choice) in (0..self.plan.choices).zip(order) {
+            rank[choice] = Some(place);
+        }
+        let kept = candidates.into_iter().filter_map(|event| {
+            let place = rank.get(event.choice()? as usize).copied().flatten()?;
+            Some(event.with_choice(place))
+        });
+        kept.collect()
+    }
+
+    fn usage(&self) -> Usage {
+        let completion = self.choices.iter().map(|choice| choice.tokens).sum();
+        Usage { prompt: self.plan.prompt_tokens, completion, reasoning: 0, cached: self.cached }
+    }
+}
+
+/// The choice, unless it has ended: tokens that were under way when a stop text ended it are none of its answer.
+fn running(choices: &mut [Choice], number: u32) -> Option<&mut Choice> {
+    choices.get_mut(number as usize).filter(|choice| choice.reason.is_none())
+}
+
+fn text_event(choice: u32, text: String, logprobs: Vec<TokenLogprob>) -> GenerationEvent {
+    GenerationEvent::Text { choice, text, logprobs }
+}
+
+impl Choice {
+    fn new(stop: &[String]) -> Self {
+        Self {
+            detokenizer: Detokenizer::new(),
+            stops: StopMatcher::new(stop),
+            waiting: Vec::new(),
+            tokens: 0,
+            score: 0.0,
+            reason: None,
+        }
+    }
+
+    fn mean(&self) -> f64 {
+        if self.tokens == 0 { 0.0 } else { self.score / self.tokens as f64 }
+    }
+
+    /// What one more token lets out, if anything. Sets the reason when a stop text is complete.
+    fn push(
+        &mut self,
+        loaded: &Loaded,
+        id: u32,
+        logprob: Option<Logprob>,
+        wanted: Option<usize>,
+    ) -> Option<(String, Vec<TokenLogprob>)> {
+        self.tokens += 1;
+        self.score += logprob.as_ref().map_or(0.0, |logprob| logprob.value);
+        // A control token counts and ends the answer, but is not part of its text.
+        if loaded.tokenizer.is_special(id) {
+            return None;
+        }
+        let bytes = loaded.tokenizer.token_bytes(id).unwrap_or_default();
+        if wanted.is_some() {
+            self.waiting.extend(logprob.map(|logprob| loaded.describe(id, Some(logprob))));
+        }
+        let text = self.detokenizer.push(bytes);
+        let emitted = self.stops.push(&text);
+        if emitted.stop.is_some() {
+            self.reason = Some(FinishReason::Stop);
+        }
+        self.told(emitted.text, emitted.tokens)
+    }
+
+    /// What was held back until the end.
+    fn finish(&mut self) -> Option<(String, Vec<TokenLogprob>)> {
+        let rest = std::mem::take(&mut self.detokenizer).finish();
+        let emitted = self.stops.finish(&rest);
+        if emitted.stop.is_some() {
+            self.reason = Some(FinishReason::Stop);
+        }
+        self.told(emitted.text, emitted.tokens)
+    }
+
+    fn told(&mut self, text: String, tokens: usize) -> Option<(String, Vec<TokenLogprob>)> {
+        let logprobs: Vec<TokenLogprob> = self.waiting.drain(..tokens.min(self.waiting.len())).collect();
+        (!text.is_empty() || !logprobs.is_empty()).then_some((text, logprobs))
+    }
+}
+
+impl Loaded {
+    fn describe(&self, id: u32, logprob: Option<Logprob>) -> TokenLogprob {
+        let (bytes, token) = self.spell(id);
+        let (logprob, top) = match logprob {
+            Some(Logprob { value, top }) => (Some(value), top),
+            None => (None, vec![]),
+        };
+        let top = top.into_iter().map(|(id, logprob)| {
+            let (bytes, token) = self.spell(id);
+            TopLogprob { token, bytes, logprob }
+        });
+        TokenLogprob { token, bytes, logprob, top: top.collect() }
+    }
+
+    fn spell(&self, id: u32) -> (Vec<u8>, String) {
+        let bytes = self.tokenizer.token_bytes(id).unwrap_or_default().to_vec();
+        let token = String::from_utf8_lossy(&bytes).into_owned();
+        (bytes, token)
+    }
+
+    /// The prompt as the answer repeats it.
+    fn repeat(&self, ids: &[u32], logprobs: Option<Vec<Option<Logprob>>>) -> (String, Vec<TokenLogprob>) {
+        // The engine has checked that the ids exist.
+        let text = self.tokenizer.decode(ids, true).unwrap_or_default();
+        let logprobs = logprobs.into_iter().flatten();
+        (text, ids.iter().zip(logprobs).map(|(id, logprob)| self.describe(*id, logprob)).collect())
+    }
+}

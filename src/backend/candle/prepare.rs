@@ -1,0 +1,174 @@
+//! From a request in words to one in tokens.
+
+use super::{Loaded, Settings};
+use crate::{
+    engine,
+    generation::{
+        Chat, Error, GenerationRequest, Input, Prompt, PromptText, ResponseFormat, SamplingParams, ToolChoice,
+    },
+};
+
+/// Where neither the request, the configuration nor the model says anything: the predecessor's value.
+const TEMPERATURE: f64 = 0.7;
+
+/// What the engine runs, and what its answer is made of.
+pub(super) struct Prepared {
+    pub(super) request: engine::Request,
+    pub(super) plan: Plan,
+}
+
+/// How the engine's tokens become an answer.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Plan {
+    pub(super) choices: u32,
+    pub(super) best_of: u32,
+    pub(super) stop: Vec<String>,
+    /// Likeliest tokens to tell beside each token's own logprob.
+    pub(super) logprobs: Option<usize>,
+    /// The prompt's ids, where the answer repeats it.
+    pub(super) echo: Option<Vec<u32>>,
+    pub(super) prompt_tokens: u64,
+}
+
+impl Loaded {
+    /// # Errors
+    /// What this backend does not honour, and what the model cannot take.
+    pub(super) fn prepare(&self, request: GenerationRequest, settings: &Settings) -> Result<Prepared, Error> {
+        let GenerationRequest { input, sampling, choices, best_of, stream: _, logprobs } = request;
+        let (prompt, echo) = match &input {
+            Input::Chat(chat) => (self.chat_tokens(chat)?, false),
+            Input::Prompt(prompt) => (self.prompt_tokens(prompt)?, prompt.echo),
+        };
+        let limit = self.context_length();
+        let SamplingParams {
+            temperature,
+            top_p,
+            top_k,
+            min_p,
+            frequency_penalty,
+            presence_penalty,
+            repetition_penalty,
+            logit_bias,
+            seed,
+            max_tokens,
+            min_tokens,
+            stop,
+            stop_token_ids,
+            ignore_eos,
+        } = sampling;
+        // A limit that the request asks for must fit; the configured one bends to what room there is.
+        let room = limit.saturating_sub(prompt.len());
+        let max_tokens = match max_tokens {
+            Some(wanted) => wanted as usize,
+            None => (settings.max_tokens as usize).min(room.max(1)),
+        };
+        if prompt.len().saturating_add(max_tokens) > limit {
+            return Err(Error::ContextLengthExceeded {
+                limit: limit as u64,
+                prompt: prompt.len() as u64,
+                completion: max_tokens as u64,
+            });
+        }
+        let logprobs = logprobs.map(|top| top as usize);
+        let defaults = &self.defaults;
+        let sampling = engine::Sampling {
+            temperature: temperature.or(settings.temperature).or(defaults.temperature).unwrap_or(TEMPERATURE),
+            top_p: top_p.or(settings.top_p).or(defaults.top_p).unwrap_or(1.0),
+            // -1 is how clients of other servers say "all".
+            top_k: top_k.map_or_else(|| defaults.top_k.unwrap_or(0), |k| usize::try_from(k).unwrap_or(0)),
+            min_p: min_p.or(defaults.min_p).unwrap_or(0.0),
+            repetition_penalty: repetition_penalty.or(defaults.repetition_penalty).unwrap_or(1.0),
+            frequency_penalty,
+            presence_penalty,
+            logit_bias,
+            seed: seed.map(i64::cast_unsigned),
+            min_tokens: min_tokens as usize,
+            max_tokens,
+            eos: defaults.eos.clone(),
+            stop_tokens: stop_token_ids,
+            ignore_eos,
+            // Without them the candidates cannot be told apart.
+            logprobs: logprobs.or((best_of > choices).then_some(0)),
+        };
+        let plan = Plan {
+            choices,
+            best_of,
+            stop,
+            logprobs,
+            echo: echo.then(|| prompt.clone()),
+            prompt_tokens: prompt.len() as u64,
+        };
+        let prompt_logprobs = logprobs.filter(|_| echo);
+        let request = engine::Request { prompt, choices: best_of, sampling, prompt_logprobs, cache_seed: 0 };
+        Ok(Prepared { request, plan })
+    }
+
+    pub(super) fn chat_tokens(&self, chat: &Chat) -> Result<Vec<u32>, Error> {
+        let refuse = |param: &str, what: &str| {
+            Err(Error::unsupported(param, format!("{what} not supported by the candle backend: leave out '{param}'.")))
+        };
+        let called = !chat.tools.is_empty() && chat.tool_choice != ToolChoice::None;
+        if called || matches!(chat.tool_choice, ToolChoice::Required | ToolChoice::Named(_)) {
+            return refuse("tools", "Tool calls are");
+        }
+        if chat.response_format != ResponseFormat::Text {
+            return refuse("response_format", "Structured answers are");
+        }
+        if chat.verbosity.as_deref().is_some_and(|verbosity| verbosity != "medium") {
+            return refuse("verbosity", "A verbosity other than 'medium' is");
+        }
+        let text = match &chat.reasoning_effort {
+            None => self.template.render(chat)?,
+            // Templates that know it take it from their variables, as vLLM hands it over.
+            Some(effort) => {
+                let mut chat = chat.clone();
+                chat.template_kwargs.entry("reasoning_effort").or_insert_with(|| effort.as_str().into());
+                self.template.render(&chat)?
+            }
+        };
+        self.tokenizer.encode(&text, false)
+    }
+
+    fn prompt_tokens(&self, prompt: &Prompt) -> Result<Vec<u32>, Error> {
+        if prompt.suffix.is_some() {
+            let message = "A suffix is not supported by the candle backend: leave out 'suffix'.";
+            return Err(Error::unsupported("suffix", message));
+        }
+        self.ids(&prompt.text)
+    }
+
+    /// A prompt as it stands, with the special tokens that its tokenizer puts around a text.
+    pub(super) fn ids(&self, text: &PromptText) -> Result<Vec<u32>, Error> {
+        match text {
+            PromptText::Text(text) => self.tokenizer.encode(text, true),
+            PromptText::Tokens(ids) => Ok(ids.clone()),
+        }
+    }
+}
+
+/// What the engine refused, in the domain's words.
+pub(super) fn refusal(error: engine::SubmitError) -> Error {
+    use engine::SubmitError as E;
+    match error {
+        E::ContextLengthExceeded { limit, prompt, completion } => Error::ContextLengthExceeded {
+            limit: limit as u64,
+            prompt: prompt as u64,
+            completion: completion as u64,
+        },
+        E::NeverFits { needed, limit } => Error::ContextLengthExceeded {
+            limit: limit as u64,
+            prompt: needed as u64,
+            completion: 0,
+        },
+        E::QueueFull { waiting } => {
+            Error::Overloaded(format!("The model already has {waiting} requests waiting. Please try again later."))
+        }
+        E::Stopped => Error::Unavailable("The model has stopped.".to_owned()),
+        E::EmptyPrompt => Error::invalid("prompt", "The prompt has no tokens: give at least one."),
+        E::NoChoices => Error::invalid("n", "At least one answer must be asked for."),
+        E::UnknownToken { id, vocabulary } => {
+            Error::invalid("", format!("Token id {id} is not in this model's vocabulary of {vocabulary}."))
+        }
+        E::NoSeed(error) => Error::Internal(format!("no random seed: {error}")),
+    }
+}
