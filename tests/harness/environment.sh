@@ -3,7 +3,7 @@
 # shellcheck shell=bash
 
 # The caller's paths, before any script changes its folder.
-for name in SCONCE_BIN SCONCE_CHROMIUM SCONCE_TEST_CACHE SPEC_COVERAGE; do
+for name in SERVER_UNDER_TEST TEST_CHROMIUM TEST_CACHE SPEC_COVERAGE; do
   if [[ -n ${!name:-} ]]; then export "$name=$(realpath -ms -- "${!name}")"; fi
 done
 
