@@ -4,7 +4,7 @@ use std::{env, io::IsTerminal, os::linux::fs::MetadataExt};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use tracing_subscriber::{EnvFilter, layer::SubscriberExt, util::SubscriberInitExt};
+use tracing_subscriber::{EnvFilter, filter::ParseError, layer::SubscriberExt, util::SubscriberInitExt};
 
 /// The log.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema, garde::Validate)]
@@ -44,7 +44,7 @@ impl Default for Config {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("log.level: {0}")]
-    Level(#[from] tracing_subscriber::filter::ParseError),
+    Level(#[from] ParseError),
     #[error("log.format is journald, but the journal cannot be reached: {0}")]
     Journal(std::io::Error),
 }
@@ -54,7 +54,7 @@ pub enum Error {
 /// # Errors
 /// A level that is none, or a journal that is not there.
 pub fn start(config: &Config) -> Result<(), Error> {
-    let filter = EnvFilter::try_new(&config.level)?;
+    let filter = filter(&config.level)?;
     let registry = tracing_subscriber::registry().with(filter);
     let stderr = std::io::stderr;
     let plain = tracing_subscriber::fmt::layer().with_writer(stderr);
@@ -69,6 +69,14 @@ pub fn start(config: &Config) -> Result<(), Error> {
     // Only a second daemon in one process, which tests start, finds a subscriber there already.
     drop(started);
     Ok(())
+}
+
+/// The filter that `log.level` describes.
+///
+/// # Errors
+/// Directives that cannot be parsed.
+pub fn filter(level: &str) -> Result<EnvFilter, ParseError> {
+    EnvFilter::builder().parse(level)
 }
 
 fn chosen(format: Format) -> Format {

@@ -160,7 +160,6 @@ const START: &str = r##"SwaggerUIBundle({
   deepLinking: true,
   displayRequestDuration: true,
   persistAuthorization: false,
-  tryItOutEnabled: true,
   validatorUrl: null,
 });
 "##;

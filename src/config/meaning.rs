@@ -2,9 +2,9 @@
 
 use garde::Validate;
 use toml::Table;
-use tracing_subscriber::EnvFilter;
 
 use super::{Config, merged::Merged, path, problem::Problem, suggest, values};
+use crate::telemetry;
 
 /// All that is wrong with `config`.
 pub(super) fn check(config: &Config, merged: &Merged) -> Vec<Problem> {
@@ -127,7 +127,7 @@ fn without_index(segment: &str) -> &str {
 /// Why the filter is refused.
 fn log_level(level: &str) -> Option<String> {
     const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
-    if let Err(error) = EnvFilter::builder().parse(level) {
+    if let Err(error) = telemetry::filter(level) {
         return Some(format!("is not a log filter: {error}, found {level:?}"));
     }
     // To a filter, a bare word that is no level is the name of a module: `inof` would silence everything else.

@@ -24,7 +24,8 @@ pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 /// The connection is closed after the response unless the body was read to its end.
 #[derive(Debug)]
 pub struct Body {
-    incoming: Incoming,
+    /// Gone only while this is dropped.
+    incoming: Option<Incoming>,
     /// Gone when the body has been read to its end.
     arrival: Option<Arrival>,
 }
@@ -46,7 +47,7 @@ impl Body {
             timer: None,
             late: false,
         });
-        Self { incoming, arrival }
+        Self { incoming: Some(incoming), arrival }
     }
 }
 
@@ -56,7 +57,7 @@ impl Arrival {
             let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(self.deadline)));
             ready!(timer.as_mut().poll(cx));
             self.late = true;
-            self.running.state().gave_up_body();
+            self.running.state().gave_up_body(None);
         }
         Poll::Ready(io::Error::new(io::ErrorKind::TimedOut, "the request's body did not arrive in time"))
     }
@@ -74,12 +75,13 @@ impl http_body::Body for Body {
         if let Some(arrival) = this.arrival.as_mut().filter(|arrival| arrival.late) {
             return arrival.poll_late(cx).map(|error| Some(Err(error)));
         }
-        match Pin::new(&mut this.incoming).poll_frame(cx) {
+        let Some(incoming) = &mut this.incoming else { return Poll::Ready(None) };
+        match Pin::new(&mut *incoming).poll_frame(cx) {
             Poll::Ready(Some(Err(error))) => {
                 Poll::Ready(Some(Err(io::Error::new(io::ErrorKind::UnexpectedEof, error))))
             }
             Poll::Ready(frame) => {
-                if frame.is_none() || this.incoming.is_end_stream() {
+                if frame.is_none() || incoming.is_end_stream() {
                     this.arrival = None;
                 }
                 Poll::Ready(frame.map(|frame| frame.map_err(io::Error::other)))
@@ -92,32 +94,38 @@ impl http_body::Body for Body {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.incoming.is_end_stream()
+        self.incoming.as_ref().is_none_or(http_body::Body::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.incoming.size_hint()
+        self.incoming.as_ref().map(http_body::Body::size_hint).unwrap_or_default()
     }
 }
 
 impl Drop for Body {
     fn drop(&mut self) {
-        let Some(arrival) = &self.arrival else { return };
-        let state = arrival.running.state();
-        if arrival.late || state.is_http2() {
-            return;
+        if let Some(arrival) = &self.arrival
+            && !arrival.late
+            && !arrival.running.state().is_http2()
+        {
+            arrival.running.state().gave_up_body(self.incoming.take());
         }
-        // A small body nobody wanted is often here already; a connection need not end for it.
-        let mut cx = Context::from_waker(Waker::noop());
-        for _ in 0..4 {
-            match http_body::Body::poll_frame(Pin::new(&mut self.incoming), &mut cx) {
-                Poll::Ready(None) => return,
-                Poll::Ready(Some(Ok(_))) => {}
-                Poll::Ready(Some(Err(_))) | Poll::Pending => break,
-            }
-        }
-        state.gave_up_body();
     }
+}
+
+/// Whether all of a body that nobody wanted is here already, as it mostly is when it is small. Then the connection
+/// need not end for it.
+pub(super) fn is_here(mut unwanted: Incoming) -> bool {
+    let mut cx = Context::from_waker(Waker::noop());
+    // hyper holds two frames ready at most.
+    for _ in 0..4 {
+        match http_body::Body::poll_frame(Pin::new(&mut unwanted), &mut cx) {
+            Poll::Ready(None) => return true,
+            Poll::Ready(Some(Ok(_))) => {}
+            Poll::Ready(Some(Err(_))) | Poll::Pending => return false,
+        }
+    }
+    false
 }
 
 pin_project! {

@@ -4,6 +4,7 @@ use std::{convert::Infallible, future::poll_fn, net::SocketAddr, pin::pin, sync:
 
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, Version, header};
+use http_body::Body as _;
 use hyper::{
     body::Incoming,
     service::{Service, service_fn},
@@ -123,13 +124,16 @@ where
         mut request: Request<Incoming>,
     ) -> impl Future<Output = Result<Response<Outgoing<B>>, Infallible>> + use<S, B> {
         let running = Running::begin(&self.state);
-        let http1 = request.version() != Version::HTTP_2;
+        let http1_body = request.version() != Version::HTTP_2 && !request.body().is_end_stream();
+        if http1_body {
+            self.state.body_begins();
+        }
         request.extensions_mut().insert(self.peer);
         let answer =
             self.service.call(request.map(|incoming| Body::new(incoming, &running, self.limits.body)));
         async move {
             let mut response = answer.await?;
-            if http1 && running.state().has_unread_body() {
+            if http1_body && running.state().ends_with_answer() {
                 response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
             }
             Ok(response.map(|body| Outgoing::new(body, running)))

@@ -1,6 +1,6 @@
 //! The accept loop: listeners, connections, timeouts, TLS, drain. Knows HTTP and nothing of OpenAI.
 //!
-//! A connection is one task. Three see what happens on it and leave notes in its [`phase::State`]: the socket
+//! A connection is one task. Three see what happens on it and leave notes in its `phase::State`: the socket
 //! (`socket`: writes that stall), the byte stream (`stream`: heads that begin, peers that leave) and the hook before
 //! the application (`connection`: requests that begin and end). One `clock` reads the notes and closes what is late.
 

@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed},
     },
     task::Waker,
@@ -10,7 +10,10 @@ use std::{
 };
 
 use futures_util::task::AtomicWaker;
+use hyper::body::Incoming;
 use tokio::time::Instant;
+
+use super::body;
 
 /// A write as small as this may be a ping's answer; a larger one carries a response.
 const CONTROL_FRAMES: usize = 64;
@@ -63,11 +66,19 @@ pub(super) struct State {
     stalled: AtomicBool,
     lingering: AtomicBool,
     unread: AtomicBool,
+    unwanted: Mutex<Unwanted>,
     orders: AtomicU8,
     waker: AtomicWaker,
     /// When the server began; `rest` counts from here.
     base: Instant,
     rest: AtomicU64,
+}
+
+/// A body that was given up, kept until its request is answered: by then the rest of it may have come.
+#[derive(Debug, Default)]
+struct Unwanted {
+    answered: bool,
+    body: Option<Incoming>,
 }
 
 /// How a connection rests, as other tasks may see it.
@@ -94,6 +105,7 @@ impl State {
             stalled: AtomicBool::new(false),
             lingering: AtomicBool::new(false),
             unread: AtomicBool::new(false),
+            unwanted: Mutex::default(),
             orders: AtomicU8::new(0),
             waker: AtomicWaker::new(),
             base,
@@ -179,12 +191,32 @@ impl State {
         self.unread.load(Relaxed) || self.head.load(Relaxed)
     }
 
-    /// A request body was given up before its end.
-    pub(super) fn gave_up_body(&self) {
-        self.unread.store(true, Relaxed);
+    fn unwanted(&self) -> MutexGuard<'_, Unwanted> {
+        self.unwanted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn has_unread_body(&self) -> bool {
+    /// An HTTP/1.1 request has a body.
+    pub(super) fn body_begins(&self) {
+        *self.unwanted() = Unwanted::default();
+    }
+
+    /// That body was given up before its end.
+    pub(super) fn gave_up_body(&self, body: Option<Incoming>) {
+        self.unread.store(true, Relaxed);
+        let mut unwanted = self.unwanted();
+        if !unwanted.answered {
+            unwanted.body = body;
+        }
+    }
+
+    /// The request with that body is answered. Whether the connection must end with the answer, because a part of
+    /// the body that nobody reads is still on its way.
+    pub(super) fn ends_with_answer(&self) -> bool {
+        let mut unwanted = self.unwanted();
+        unwanted.answered = true;
+        if unwanted.body.take().is_some_and(body::is_here) {
+            self.unread.store(false, Relaxed);
+        }
         self.unread.load(Relaxed)
     }
 

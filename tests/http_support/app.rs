@@ -62,6 +62,10 @@ impl hyper::service::Service<Request<Body>> for App {
     fn call(&self, request: Request<Body>) -> Self::Future {
         self.0.requests.fetch_add(1, SeqCst);
         let alive = Alive::new(&self.0);
+        if request.uri().path() == "/refuse-unseen" {
+            drop(request);
+            return Box::pin(async { Ok(text(StatusCode::PAYLOAD_TOO_LARGE, "too large")) });
+        }
         Box::pin(async move { Ok(answer(request, alive).await) })
     }
 }
@@ -110,6 +114,16 @@ async fn answer(request: Request<Body>, alive: Alive) -> Response<AnyBody> {
         "/quiet-body" => {
             let _body = request.into_body();
             std::future::pending().await
+        }
+        "/keep-body" => {
+            let kept = request.into_body();
+            chunks(alive, Bytes::from_static(b"tick"), 2, second / 20).map(|body| {
+                body.map_frame(move |frame| {
+                    let _kept = &kept;
+                    frame
+                })
+                .boxed_unsync()
+            })
         }
         "/quiet-stream" => chunks(alive, Bytes::from_static(b"event"), 2, 3600 * second),
         "/ticks" => chunks(alive, Bytes::from_static(b"tick"), 10, second / 20),

@@ -70,7 +70,9 @@ impl Server {
     }
 
     pub async fn connect(&self) -> TcpStream {
-        timeout(LONG, TcpStream::connect(self.tcp())).await.unwrap().unwrap()
+        let stream = timeout(LONG, TcpStream::connect(self.tcp())).await.unwrap().unwrap();
+        stream.set_nodelay(true).unwrap();
+        stream
     }
 
     /// Until exactly `count` connections are open.

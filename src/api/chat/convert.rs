@@ -109,6 +109,10 @@ pub(crate) fn convert(
     };
     let (tools, tool_choice) = match functions {
         Some(functions) => old_functions(functions, function_call, tools.is_some())?,
+        None if function_call.is_some() => {
+            let message = "'function_call' needs 'functions': use 'tools' and 'tool_choice'.";
+            return Err(ApiError::invalid("function_call", message));
+        }
         None => {
             let tools = function_tools(tools.unwrap_or_default())?;
             let choice = choose(tool_choice, &tools)?;

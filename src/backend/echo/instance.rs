@@ -91,7 +91,7 @@ impl Search<'_> {
         depth: usize,
     ) -> Result<Map<String, Value>, NoInstance> {
         if depth > DEEPEST {
-            return no_instance(place, "its references have no end");
+            return no_instance(place, "it has no finite instance, or a very deep one");
         }
         let mut flat = schema.clone();
         let mut parts: Vec<Value> = Vec::new();

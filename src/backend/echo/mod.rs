@@ -322,10 +322,14 @@ impl Backend for Echo {
                     .map_err(|error| if several { error.within(format!("[{place}]")) } else { error })
             });
             let texts = texts.collect::<Result<Vec<_>, _>>()?;
-            let prompt_tokens = texts.iter().map(|text| tokens::count(text) as u64).sum();
+            let counts: Vec<u64> = texts.iter().map(|text| tokens::count(text) as u64).collect();
+            let limit = u64::from(self.card.context_length);
+            if let Some(prompt) = counts.iter().copied().find(|count| *count > limit) {
+                return Err(Error::ContextLengthExceeded { limit, prompt, completion: 0 });
+            }
             let vectors =
                 texts.iter().map(|text| embedding::unit_vector(text, dimensions as usize)).collect();
-            Ok(Embeddings { vectors, prompt_tokens })
+            Ok(Embeddings { vectors, prompt_tokens: counts.iter().sum() })
         }
         .boxed()
     }

@@ -1,7 +1,7 @@
 //! Echo's tokenizer: no vocabulary file, every text round-trips, counts near what models count for English.
 //!
-//! A token is one character outside ASCII, or up to four ASCII characters; a run of ASCII ends before white space, so
-//! that a token may begin with it: `Echo from m` is `Echo`, ` fro`, `m`, ` m`. Four characters a token is OpenAI's own
+//! A token is one character outside ASCII, or up to four ASCII characters; a run of ASCII ends before a space, a
+//! newline or a tab, so that a token may begin with one: `Echo from m` is `Echo`, ` fro`, `m`, ` m`. Four characters a token is OpenAI's own
 //! rule of thumb for English.
 //!
 //! The id of a single character is its code point. Two to four ASCII characters are packed seven bits each, the first
@@ -22,7 +22,7 @@ pub(super) fn pieces(text: &str) -> impl Iterator<Item = &str> {
         let first = rest.chars().next()?;
         let length = if first.is_ascii() {
             let bytes = rest.as_bytes().iter().take(LONGEST);
-            1 + bytes.skip(1).take_while(|b| b.is_ascii() && !b.is_ascii_whitespace()).count()
+            1 + bytes.skip(1).take_while(|b| b.is_ascii() && !b" \n\t".contains(b)).count()
         } else {
             first.len_utf8()
         };

@@ -1,0 +1,16 @@
+//! The API from outside, on the echo backend.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod auth;
+mod chat;
+mod completions;
+mod cors;
+mod embeddings;
+mod errors;
+mod health;
+mod limits;
+mod models;
+mod tokens;
+mod tools;
