@@ -17,12 +17,12 @@ from statistics import median
 
 import servers
 import streams
-from servers import API_KEY, MODEL, PATH, Server
+from servers import API_KEY, MODEL, PATH, Server, note
 
 SERVER_CPU, LOAD_CPU = 0, 1
 CONNECTIONS = 32
 # The same cut as sconce's, see src/backend/echo/tokens.rs.
-TOKEN = re.compile(r"[\x00-\x7f][\x00-\x08\x0b\x0e-\x1f!-\x7f]{0,3}|[^\x00-\x7f]")
+TOKEN = re.compile(r"[\x00-\x7f][\x00-\x08\x0b-\x1f!-\x7f]{0,3}|[^\x00-\x7f]")
 # With `Echo from gpt-oss-20b:` before it, an answer of 20 tokens.
 TWENTY = "one two six ten the cat saw its own red hat and ran"
 # The streams that are to be open all at once say 9 tokens, one in two seconds.
@@ -49,10 +49,6 @@ CASES = [
     Case("20-event stream", TWENTY, stream=True),
     Case("100 KB chat", ("The quick brown fox jumps over the lazy dog. " * 2300)[:100_000]),
 ]
-
-
-def note(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
 
 
 def same(value: object) -> object:
@@ -122,8 +118,8 @@ def requests(arguments: argparse.Namespace, keys: Path, scratch: Path) -> None:
         }
         for name, program in also.items():
             candidates[name] = stack.enter_context(servers.sconce(program, keys, SERVER_CPU))
-        reference = stack.enter_context(servers.fastapi(SERVER_CPU))
-        candidates["FastAPI"] = reference
+        candidates["FastAPI"] = stack.enter_context(servers.fastapi(SERVER_CPU))
+        candidates["FastAPI, access log"] = stack.enter_context(servers.fastapi(SERVER_CPU, access_log=True))
         turns: dict[tuple[str, str], list[Turn]] = {}
         bodies = {}
         for case in CASES:
@@ -153,7 +149,7 @@ def requests(arguments: argparse.Namespace, keys: Path, scratch: Path) -> None:
         for name in candidates:
             own = turns[case.name, name]
             cpu = [turn.cpu_us for turn in own]
-            ratio = "" if name == "FastAPI" else f"{base / median(cpu):.1f}"
+            ratio = "" if name.startswith("FastAPI") else f"{base / median(cpu):.1f}"
             rate = median(turn.per_second for turn in own)
             print(
                 f"| {case.name} | {name} | {median(cpu):.1f} | {min(cpu):.1f}–{max(cpu):.1f} "
@@ -211,7 +207,7 @@ def memory(arguments: argparse.Namespace, keys: Path) -> bool:
         name: (lambda program=program: servers.sconce(program, keys, None, settings))
         for name, program in ({"sconce": arguments.sconce} | also).items()
     }
-    starts["FastAPI"] = lambda: servers.fastapi(None, DELAY_MS)
+    starts["FastAPI"] = lambda: servers.fastapi(None, delay_ms=DELAY_MS)
     held = {}
     for name, start in starts.items():
         with start() as server:

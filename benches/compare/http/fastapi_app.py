@@ -68,7 +68,7 @@ app = FastAPI()
 bearer = HTTPBearer(auto_error=False)
 
 # Echo's tokens: up to four ASCII characters, ending before white space, or one other character.
-TOKEN = re.compile(r"[\x00-\x7f][\x00-\x08\x0b\x0e-\x1f!-\x7f]{0,3}|[^\x00-\x7f]")
+TOKEN = re.compile(r"[\x00-\x7f][\x00-\x08\x0b-\x1f!-\x7f]{0,3}|[^\x00-\x7f]")
 
 
 async def check_key(given: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]) -> None:
