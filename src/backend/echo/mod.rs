@@ -15,7 +15,7 @@ mod tokens;
 
 use std::{borrow::Cow, iter, time::Duration};
 
-use futures_util::future::{BoxFuture, FutureExt};
+use futures_util::future::{BoxFuture, FutureExt, ready};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -321,12 +321,9 @@ impl Backend for Echo {
     }
 
     fn generate(&self, request: GenerationRequest) -> BoxFuture<'_, Result<Events, Error>> {
-        let delay = self.delay;
-        async move {
-            let answer = self.answer(&request)?;
-            Ok(Box::pin(play(answer, request, delay)) as Events)
-        }
-        .boxed()
+        let begun =
+            self.answer(&request).map(|answer| Box::pin(play(answer, &request, self.delay)) as Events);
+        ready(begun).boxed()
     }
 
     fn embed(&self, request: EmbeddingRequest) -> BoxFuture<'_, Result<Embeddings, Error>> {
@@ -379,12 +376,12 @@ impl Tokenizer for Echo {
 /// Says the answer, a token an event while the client watches it grow, whole otherwise.
 fn play(
     answer: Answer,
-    request: GenerationRequest,
+    request: &GenerationRequest,
     delay: Duration,
-) -> impl futures_util::Stream<Item = Result<GenerationEvent, Error>> + Send {
+) -> impl futures_util::Stream<Item = Result<GenerationEvent, Error>> + Send + use<> {
+    let &GenerationRequest { choices, best_of, stream, logprobs: top, .. } = request;
     async_stream::stream! {
-        let top = request.logprobs;
-        for choice in 0..request.choices {
+        for choice in 0..choices {
             if !answer.lead.is_empty() {
                 yield Ok(answer.event(choice, &answer.lead, logprobs(tokens::pieces(&answer.lead), top)));
             }
@@ -393,25 +390,25 @@ fn play(
                 yield Ok(GenerationEvent::ToolCall { choice, index: 0, id, name: name.clone() });
             }
         }
-        if request.stream || !delay.is_zero() {
+        if stream || !delay.is_zero() {
             for piece in answer.pieces() {
                 if !delay.is_zero() {
                     tokio::time::sleep(delay).await;
                 }
-                for choice in 0..request.choices {
+                for choice in 0..choices {
                     yield Ok(answer.event(choice, piece, logprobs(iter::once(piece), top)));
                 }
             }
         } else if answer.tokens > 0 {
             let whole = answer.whole();
-            for choice in 0..request.choices {
+            for choice in 0..choices {
                 yield Ok(answer.event(choice, &whole, logprobs(answer.pieces(), top)));
             }
         }
-        for choice in 0..request.choices {
+        for choice in 0..choices {
             yield Ok(GenerationEvent::Finished { choice, reason: answer.reason });
         }
-        let completion = answer.tokens as u64 * u64::from(request.best_of.max(request.choices));
+        let completion = answer.tokens as u64 * u64::from(best_of.max(choices));
         yield Ok(GenerationEvent::Done(Usage { prompt: answer.prompt, completion, reasoning: 0, cached: 0 }));
     }
 }
