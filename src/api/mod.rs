@@ -35,8 +35,8 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use http_body_util::combinators::BoxBody;
 use poem::{
-    Endpoint, IntoEndpoint, Request, RequestParts, Response,
-    endpoint::BoxEndpoint,
+    IntoEndpoint, Request, RequestParts, Response,
+    endpoint::{BoxEndpoint, DynEndpoint},
     error::ResponseError,
     http::{HeaderValue, uri::Scheme},
     web::{LocalAddr, RemoteAddr},
@@ -160,7 +160,8 @@ impl Api {
 
     /// The operation's answer, or what it failed with: an error, a panic, or the server's end.
     async fn answer(&self, request: Request) -> Result<Response, ApiError> {
-        let work = AssertUnwindSafe(self.endpoint.call(request)).catch_unwind();
+        // By the trait object's own name: each smart pointer before it would have a future of its own around its call.
+        let work = AssertUnwindSafe(DynEndpoint::call(&**self.endpoint, request)).catch_unwind();
         tokio::select! {
             biased;
             done = work => match done {
