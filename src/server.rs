@@ -77,7 +77,8 @@ pub async fn run(
         let api = api.clone();
         service_fn(move |request: hyper::Request<http::Body>| {
             let api = api.clone();
-            async move { Ok::<_, Infallible>(api.call(request.map(BodyExt::boxed)).await) }
+            // Boxed, because a connection has room for this future as long as it lives, streams and rests included.
+            Box::pin(async move { Ok::<_, Infallible>(api.call(request.map(BodyExt::boxed)).await) })
         })
     };
     let serving = http::serve(listeners, &config.server, tls.clone(), service, shutdown.clone());

@@ -35,8 +35,8 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use http_body_util::combinators::BoxBody;
 use poem::{
-    Endpoint, IntoEndpoint, Request, RequestParts, Response,
-    endpoint::BoxEndpoint,
+    IntoEndpoint, Request, RequestParts, Response,
+    endpoint::{BoxEndpoint, DynEndpoint},
     error::ResponseError,
     http::{HeaderValue, Method, uri::Scheme},
     web::{LocalAddr, RemoteAddr},
@@ -164,7 +164,8 @@ impl Api {
             // Routes know their own methods and refuse the common others with `Allow`; TRACE is refused by all.
             request.set_method(Method::TRACE);
         }
-        let work = AssertUnwindSafe(self.endpoint.call(request)).catch_unwind();
+        // By the trait object's own name: each smart pointer before it would have a future of its own around its call.
+        let work = AssertUnwindSafe(DynEndpoint::call(&**self.endpoint, request)).catch_unwind();
         tokio::select! {
             biased;
             done = work => match done {

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use futures_util::StreamExt;
 use indexmap::IndexMap;
 use schemars::JsonSchema;
@@ -177,42 +176,40 @@ impl CompletionEncoder {
         }
     }
 
-    fn chunk(&self, choice: CompletionChoice) -> Bytes {
-        sse::data(&self.object(vec![choice], self.delivery.include_usage.then_some(None)))
+    fn chunk(&self, choice: CompletionChoice, out: &mut Vec<u8>) {
+        sse::data(&self.object(vec![choice], self.delivery.include_usage.then_some(None)), out);
     }
 }
 
 impl Encoder for CompletionEncoder {
-    fn opening(&mut self) -> Vec<Bytes> {
-        vec![]
-    }
+    fn opening(&mut self, _: &mut Vec<u8>) {}
 
-    fn event(&mut self, event: GenerationEvent) -> Option<Bytes> {
+    fn event(&mut self, event: GenerationEvent, out: &mut Vec<u8>) {
         match event {
             GenerationEvent::Text { choice, text, logprobs } => {
-                let offset = self.offsets.get_mut(choice as usize)?;
+                let Some(offset) = self.offsets.get_mut(choice as usize) else { return };
                 let logprobs = self.delivery.logprobs.then(|| {
                     let mut columns = CompletionLogprobs::default();
                     columns.add(logprobs, offset);
                     columns
                 });
-                Some(self.chunk(CompletionChoice { index: choice, text, logprobs, finish_reason: None }))
+                self.chunk(CompletionChoice { index: choice, text, logprobs, finish_reason: None }, out);
             }
             GenerationEvent::Finished { choice, reason } => {
                 let finish_reason = Some(reason.into());
-                Some(self.chunk(CompletionChoice {
-                    index: choice,
-                    finish_reason,
-                    ..CompletionChoice::default()
-                }))
+                self.chunk(
+                    CompletionChoice { index: choice, finish_reason, ..CompletionChoice::default() },
+                    out,
+                );
             }
             GenerationEvent::Done(usage) => {
-                let usage = self.delivery.include_usage.then(|| Some(usage.into()))?;
-                Some(sse::data(&self.object(vec![], Some(usage))))
+                if self.delivery.include_usage {
+                    sse::data(&self.object(vec![], Some(Some(usage.into()))), out);
+                }
             }
             GenerationEvent::Reasoning { .. }
             | GenerationEvent::ToolCall { .. }
-            | GenerationEvent::ToolArguments { .. } => None,
+            | GenerationEvent::ToolArguments { .. } => {}
         }
     }
 }
