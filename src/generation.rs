@@ -167,6 +167,17 @@ pub enum PromptText {
     Tokens(Vec<u32>),
 }
 
+impl PromptText {
+    /// Bytes that it takes.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        match self {
+            Self::Text(text) => text.len(),
+            Self::Tokens(ids) => ids.len() * size_of::<u32>(),
+        }
+    }
+}
+
 /// How tokens are drawn. `None` leaves the choice to the model's configuration.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct SamplingParams {

@@ -155,6 +155,11 @@ fn apply(reloaded: Result<Loaded, Errors>, api: &Api, tls: Option<&Reloadable>) 
         Ok(keys) => keys,
         Err(error) => return tracing::error!(%error, "not reloaded"),
     };
+    if keys.is_empty() && api.needs_key() {
+        return tracing::error!(
+            "not reloaded: no API key is left, which would let everybody in; restart to mean that"
+        );
+    }
     if let Some(Err(error)) = tls.map(Reloadable::reload) {
         return tracing::error!(%error, "not reloaded");
     }

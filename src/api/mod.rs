@@ -130,6 +130,12 @@ impl Api {
         self.app.keys.store(Arc::new(keys));
     }
 
+    /// Whether callers need a key now.
+    #[must_use]
+    pub fn needs_key(&self) -> bool {
+        !self.app.keys.load().is_empty()
+    }
+
     /// Answers one request.
     pub async fn call(&self, request: http::Request<Body>) -> http::Response<Body> {
         let (parts, body) = request.into_parts();
@@ -149,9 +155,7 @@ impl Api {
             }
         };
         self.sign(&mut response, &exchange);
-        if let Some(origin) = origin {
-            cors::share(response.headers_mut(), origin);
-        }
+        self.cors.share(response.headers_mut(), origin);
         exchange.status(response.status());
         let body = exchange.watch(response.take_body());
         response.set_body(body);

@@ -172,11 +172,8 @@ impl Encoder for ChatEncoder {
     /// The role stands in the first chunk of each choice and nowhere else: Python's SDK would concatenate it.
     fn opening(&mut self, out: &mut Vec<u8>) {
         for choice in 0..self.choices {
-            let delta = ChatCompletionStreamResponseDelta {
-                role: Some(DeltaRole::Assistant),
-                content: Some(String::new()),
-                ..Default::default()
-            };
+            let delta =
+                ChatCompletionStreamResponseDelta { role: Some(DeltaRole::Assistant), ..Default::default() };
             self.delta(choice, delta, vec![], out);
         }
     }

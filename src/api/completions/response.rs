@@ -75,7 +75,8 @@ pub struct CompletionLogprobs {
     pub tokens: Vec<String>,
     /// Natural logarithms; null for a prompt's first token.
     pub token_logprobs: Vec<Option<f64>>,
-    pub top_logprobs: Vec<IndexMap<String, f64>>,
+    /// Null where `token_logprobs` is.
+    pub top_logprobs: Vec<Option<IndexMap<String, f64>>>,
     /// Where the token begins in the text, in characters.
     pub text_offset: Vec<u64>,
 }
@@ -85,8 +86,9 @@ impl CompletionLogprobs {
         for token in tokens {
             self.text_offset.push(*offset);
             *offset += token.token.chars().count() as u64;
+            let top = token.top.into_iter().map(|top| (top.token, top.logprob)).collect();
+            self.top_logprobs.push(token.logprob.map(|_| top));
             self.token_logprobs.push(token.logprob);
-            self.top_logprobs.push(token.top.into_iter().map(|top| (top.token, top.logprob)).collect());
             self.tokens.push(token.token);
         }
     }

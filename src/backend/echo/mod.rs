@@ -9,12 +9,14 @@
 //!   `role: content` a message.
 //! - The same request gives the same answer, with any seed.
 
+mod check;
 mod embedding;
 mod instance;
 mod pattern;
+mod scalar;
 mod tokens;
 
-use std::{borrow::Cow, iter, time::Duration};
+use std::{borrow::Cow, collections::HashSet, iter, time::Duration};
 
 use futures_util::future::{BoxFuture, FutureExt, ready};
 use schemars::JsonSchema;
@@ -27,6 +29,11 @@ use crate::generation::{
     Input, Prompt, PromptText, ResponseFormat, Role, SamplingParams, TokenLogprob, Tool, ToolChoice,
     TopLogprob, Usage,
 };
+
+/// Tokens of all answers to one request, and logprobs in them: more than a model would give in a day, and less than
+/// would fill a machine.
+const MOST_TOKENS: usize = 4 << 20;
+const MOST_LOGPROBS: usize = 1 << 20;
 
 /// What the API reports for tokens that cannot come, as OpenAI's does: JSON has no minus infinity.
 const IMPOSSIBLE: f64 = -9999.0;
@@ -52,6 +59,8 @@ pub struct Config {
 
 /// Two thousand of them are still an answer that can be sent.
 const LONGEST_EMBEDDING: u32 = 4096;
+/// In all vectors of one request.
+const MOST_NUMBERS: usize = 4 << 20;
 
 impl Default for Config {
     fn default() -> Self {
@@ -100,39 +109,47 @@ impl Echo {
                 format!("Token id {id} is not in this model's vocabulary."),
             ));
         }
-        let limit = u64::from(self.card.context_length);
-        let wanted = max_tokens.unwrap_or(0);
-        if prompt as u64 + u64::from(wanted) > limit {
-            return Err(Error::ContextLengthExceeded {
-                limit,
-                prompt: prompt as u64,
-                completion: wanted.into(),
-            });
+        if max_tokens.is_some_and(|most| *min_tokens > most) {
+            let message = "'min_tokens' is larger than the limit of tokens.";
+            return Err(Error::invalid("min_tokens", message));
         }
-
         let (mut text, call) = reply.into_parts();
+        let whole = text.len();
         if let Some(cut) =
             stop.iter().filter(|stop| !stop.is_empty()).filter_map(|stop| text.find(stop)).min()
         {
             text.truncate(cut);
         }
         if !stop_token_ids.is_empty() {
-            let before =
-                tokens::pieces(&text).take_while(|piece| !stop_token_ids.contains(&tokens::id(piece)));
+            let stops: HashSet<u32> = stop_token_ids.iter().copied().collect();
+            let before = tokens::pieces(&text).take_while(|piece| !stops.contains(&tokens::id(piece)));
             text.truncate(before.map(str::len).sum());
         }
+        let stopped = text.len() < whole;
         let said = tokens::count(&text);
         let most = max_tokens.map_or(usize::MAX, |n| n as usize);
-        let least = if *ignore_eos { most.min(self.max_tokens as usize) } else { *min_tokens as usize };
-        let wanted = if said == 0 { 0 } else { said.max(least) };
+        let endless = *ignore_eos && !stopped;
+        let least = match max_tokens {
+            _ if stopped || said == 0 => 0,
+            _ if !endless => *min_tokens as usize,
+            Some(most) => *most as usize,
+            None => self.max_tokens as usize,
+        };
+        let tokens = said.max(least).min(most);
+        let limit = u64::from(self.card.context_length);
+        let completion = max_tokens.map_or(tokens as u64, u64::from);
+        if prompt as u64 + completion > limit {
+            return Err(Error::ContextLengthExceeded { limit, prompt: prompt as u64, completion });
+        }
+        fits(request, tokens + tokens::count(&lead))?;
         let reason = match &call {
-            _ if said > most || *ignore_eos => FinishReason::Length,
+            _ if said > most || endless => FinishReason::Length,
             None => FinishReason::Stop,
             Some(_) => FinishReason::ToolCalls,
         };
         Ok(Answer {
-            tokens: wanted.min(most),
-            once: wanted.min(most) == said,
+            tokens,
+            once: tokens == said,
             text,
             call: call.map(|name| Call { id: call_id(&request.input, &name), name }),
             lead,
@@ -186,6 +203,21 @@ impl Echo {
         let lead = if prompt.echo { text } else { String::new() };
         Ok((count + tokens::count(suffix), lead, reply))
     }
+}
+
+/// Refuses what would fill the memory: many answers that are long, with many logprobs each.
+fn fits(request: &GenerationRequest, tokens: usize) -> Result<(), Error> {
+    let in_all = tokens.saturating_mul(request.choices as usize);
+    if in_all > MOST_TOKENS {
+        let message = format!("{} answers of {tokens} tokens are more than {MOST_TOKENS}.", request.choices);
+        return Err(Error::invalid("n", message));
+    }
+    let told = request.logprobs.map_or(0, |top| in_all.saturating_mul(1 + top as usize));
+    if told > MOST_LOGPROBS {
+        let message = format!("{told} logprobs in all are more than {MOST_LOGPROBS}.");
+        return Err(Error::invalid("logprobs", message));
+    }
+    Ok(())
 }
 
 /// What is said, before it is cut into tokens.
@@ -335,6 +367,13 @@ impl Backend for Echo {
                 let message = format!("This model's embeddings have 1 to {LONGEST_EMBEDDING} dimensions.");
                 return Err(Error::invalid("dimensions", message));
             }
+            if dimensions as usize * request.inputs.len() > MOST_NUMBERS {
+                let message = format!(
+                    "{} vectors of {dimensions} numbers are more than {MOST_NUMBERS} numbers.",
+                    request.inputs.len()
+                );
+                return Err(Error::invalid("dimensions", message));
+            }
             let several = request.inputs.len() > 1;
             let texts = (0..).zip(&request.inputs).map(|(place, input): (usize, _)| {
                 prompt_text(input)
@@ -389,7 +428,13 @@ fn play(
     async_stream::stream! {
         for choice in 0..choices {
             if !answer.lead.is_empty() {
-                yield Ok(answer.event(choice, &answer.lead, logprobs(tokens::pieces(&answer.lead), top)));
+                let mut logprobs = logprobs(tokens::pieces(&answer.lead), top);
+                if let Some(first) = logprobs.first_mut() {
+                    // Nothing predicts a prompt's first token.
+                    first.logprob = None;
+                    first.top.clear();
+                }
+                yield Ok(answer.event(choice, &answer.lead, logprobs));
             }
             if let Some(Call { id, name }) = &answer.call {
                 let id = format!("call_{id}{choice:02}");
