@@ -2,7 +2,7 @@
 //!
 //! This room uses nothing of ours and knows neither HTTP nor JSON envelopes nor tensors.
 
-use std::{fmt, pin::Pin};
+use std::{borrow::Cow, fmt, pin::Pin};
 
 use futures_util::{Stream, StreamExt, future::ready, stream::select_all};
 use serde_json::{Map, Value};
@@ -55,8 +55,11 @@ pub struct Message {
 impl Message {
     /// The text of the message; a part that is not text stands as its kind in brackets, such as `[image_url]`.
     #[must_use]
-    pub fn text(&self) -> String {
-        self.content.iter().map(Part::as_text).collect()
+    pub fn text(&self) -> Cow<'_, str> {
+        match self.content.as_slice() {
+            [part] => Cow::Borrowed(part.as_text()),
+            parts => parts.iter().map(Part::as_text).collect(),
+        }
     }
 }
 
@@ -162,6 +165,17 @@ pub struct Prompt {
 pub enum PromptText {
     Text(String),
     Tokens(Vec<u32>),
+}
+
+impl PromptText {
+    /// Bytes that it takes.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        match self {
+            Self::Text(text) => text.len(),
+            Self::Tokens(ids) => ids.len() * size_of::<u32>(),
+        }
+    }
 }
 
 /// How tokens are drawn. `None` leaves the choice to the model's configuration.

@@ -5,6 +5,7 @@
 use std::{
     io::{self, Write},
     process::ExitCode,
+    time::Duration,
 };
 
 use sconce::cli::{self, Failure, Task};
@@ -25,9 +26,10 @@ fn act() -> Result<(), Failure> {
             let loaded = cli::load(&options).map_err(Failure::Configuration)?;
             let runtime =
                 tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Failure::System)?;
-            runtime
-                .block_on(sconce::server::run(loaded, move || cli::load(&options)))
-                .map_err(Failure::Service)
+            let served = runtime.block_on(sconce::server::run(loaded, move || cli::load(&options)));
+            // A thread that is stuck in some computation does not keep the process.
+            runtime.shutdown_timeout(Duration::from_secs(1));
+            served.map_err(Failure::Service)
         }
         Task::Show(options, show) => {
             let loaded = cli::load(&options).map_err(Failure::Configuration)?;

@@ -77,7 +77,8 @@ pub async fn run(
         let api = api.clone();
         service_fn(move |request: hyper::Request<http::Body>| {
             let api = api.clone();
-            async move { Ok::<_, Infallible>(api.call(request.map(BodyExt::boxed)).await) }
+            // Boxed, because a connection has room for this future as long as it lives, streams and rests included.
+            Box::pin(async move { Ok::<_, Infallible>(api.call(request.map(BodyExt::boxed)).await) })
         })
     };
     let serving = http::serve(listeners, &config.server, tls.clone(), service, shutdown.clone());
@@ -154,6 +155,11 @@ fn apply(reloaded: Result<Loaded, Errors>, api: &Api, tls: Option<&Reloadable>) 
         Ok(keys) => keys,
         Err(error) => return tracing::error!(%error, "not reloaded"),
     };
+    if keys.is_empty() && api.needs_key() {
+        return tracing::error!(
+            "not reloaded: no API key is left, which would let everybody in; restart to mean that"
+        );
+    }
     if let Some(Err(error)) = tls.map(Reloadable::reload) {
         return tracing::error!(%error, "not reloaded");
     }

@@ -16,7 +16,7 @@ pub struct Config {
     pub level: String,
     /// How it is written.
     pub format: Format,
-    /// Also log the texts of requests and answers. They may be private: off by default.
+    /// Also log the bodies of requests. They may be private: off by default.
     pub prompts: bool,
 }
 

@@ -16,16 +16,20 @@ impl Duration {
     }
 }
 
+const LONGEST: time::Duration = time::Duration::from_secs(10 * 366 * 24 * 3600);
+
 impl FromStr for Duration {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        if let Ok(seconds) = text.parse() {
-            return Ok(Self::secs(seconds));
+        let seconds = text.parse().map(time::Duration::from_secs);
+        let duration = seconds.or_else(|_| humantime::parse_duration(text));
+        let unknown = |_| "not a length of time; write it as \"30s\", \"500ms\" or \"2min\"".to_owned();
+        match duration.map_err(unknown)? {
+            // The clock's own range ends somewhere beyond.
+            duration if duration > LONGEST => Err("longer than ten years".to_owned()),
+            duration => Ok(Self(duration)),
         }
-        humantime::parse_duration(text)
-            .map(Self)
-            .map_err(|_| "not a length of time; write it as \"30s\", \"500ms\" or \"2min\"".to_owned())
     }
 }
 

@@ -28,10 +28,20 @@ use crate::units::Secret;
 #[garde(allow_unvalidated)]
 pub struct Config {
     /// Keys, each `key` or `name:key`. Better kept in a file: see `keys_file`.
+    #[garde(custom(well_formed))]
     pub keys: Vec<Secret>,
     /// File of keys, one a line, `key` or `name:key`; `#` starts a comment line. Read again on SIGHUP, as is the
     /// systemd credential `api-keys`.
     pub keys_file: Option<PathBuf>,
+}
+
+/// What can be known of keys before they are used.
+fn well_formed(keys: &[Secret], (): &()) -> garde::Result {
+    let mut ring = KeyRing::default();
+    for (index, key) in keys.iter().enumerate() {
+        ring.add(key.reveal(), format!("key {index}")).map_err(garde::Error::new)?;
+    }
+    Ok(())
 }
 
 /// Why the keys could not be read. Never says what a key is.
@@ -39,7 +49,7 @@ pub struct Config {
 pub enum Error {
     #[error("cannot read the API keys in {path}: {source}", path = path.display())]
     Read { path: PathBuf, source: io::Error },
-    #[error("{place}: an API key or its name is empty or has white space in it")]
+    #[error("{place}: an API key or its name is empty, or has white space or characters outside ASCII in it")]
     Malformed { place: String },
     #[error("{place}: the name '{name}' already has another API key")]
     SameName { place: String, name: String },
@@ -98,7 +108,7 @@ impl KeyRing {
             Some((name, key)) => (Some(name.trim()), key.trim()),
             None => (None, entry.trim()),
         };
-        let wrong = |text: &str| text.is_empty() || text.chars().any(|c| c.is_whitespace() || c.is_control());
+        let wrong = |text: &str| text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_graphic());
         if wrong(key) || name.is_some_and(wrong) {
             return Err(Error::Malformed { place });
         }

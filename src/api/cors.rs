@@ -40,9 +40,8 @@ impl Config {
         let method = request.headers().get(header::ACCESS_CONTROL_REQUEST_METHOD)?;
         let mut response = Response::builder().status(StatusCode::NO_CONTENT).finish();
         let headers = response.headers_mut();
-        headers.insert(header::VARY, HeaderValue::from_static("origin, access-control-request-headers"));
-        if let Some(origin) = self.allowed(request) {
-            headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+        headers.insert(header::VARY, HeaderValue::from_static("access-control-request-headers"));
+        if self.allowed(request).is_some() {
             headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, method.clone());
             headers.insert(header::ACCESS_CONTROL_MAX_AGE, MAX_AGE);
             if let Some(asked) = request.headers().get(header::ACCESS_CONTROL_REQUEST_HEADERS) {
@@ -51,11 +50,16 @@ impl Config {
         }
         Some(response)
     }
-}
 
-/// Lets the page of `origin` read the answer.
-pub(crate) fn share(headers: &mut HeaderMap, origin: HeaderValue) {
-    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
-    headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED);
-    headers.append(header::VARY, HeaderValue::from_static("origin"));
+    /// Lets the page of `origin` read the answer. Caches must tell answers by their origin wherever one may matter.
+    pub(crate) fn share(&self, headers: &mut HeaderMap, origin: Option<HeaderValue>) {
+        if self.allowed_origins.is_empty() {
+            return;
+        }
+        headers.append(header::VARY, HeaderValue::from_static("origin"));
+        if let Some(origin) = origin {
+            headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+            headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED);
+        }
+    }
 }

@@ -112,14 +112,22 @@ impl Endpoint for Asset {
         }
         let response =
             response.content_type(self.content_type).header(header::CONTENT_SECURITY_POLICY, POLICY);
-        let zipped =
-            request.header(header::ACCEPT_ENCODING).is_some_and(|encodings| encodings.contains("gzip"));
+        let zipped = request.header(header::ACCEPT_ENCODING).is_some_and(takes_gzip);
         Ok(if zipped && !made.gzip.is_empty() {
             response.header(header::CONTENT_ENCODING, "gzip").body(made.gzip.clone())
         } else {
             response.body(made.plain.clone())
         })
     }
+}
+
+/// `gzip` among the encodings, and not with a weight of nothing.
+fn takes_gzip(encodings: &str) -> bool {
+    encodings.split(',').any(|encoding| {
+        let (name, weight) = encoding.split_once(';').unwrap_or((encoding, ""));
+        let weight = weight.trim().strip_prefix("q=").and_then(|weight| weight.parse::<f32>().ok());
+        name.trim().eq_ignore_ascii_case("gzip") && weight != Some(0.0)
+    })
 }
 
 /// Swagger UI's style and script, from the page that poem-openapi bundles them in.

@@ -7,6 +7,7 @@ use poem::{
     error::{MethodNotAllowedError, NotFoundError, ReadBodyError, ResponseError},
     http::{StatusCode, header},
 };
+use poem_openapi::error::ParsePathError;
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -75,16 +76,28 @@ pub(crate) struct ApiError {
     allow: Option<String>,
 }
 
+/// Messages and paths may quote what the client sent, which may be megabytes.
+const LONGEST_MESSAGE: usize = 2000;
+const LONGEST_PARAM: usize = 200;
+
+fn shortened(mut text: String, most: usize) -> String {
+    if text.len() > most {
+        text.truncate(text.floor_char_boundary(most));
+        text.push('…');
+    }
+    text
+}
+
 /// Seconds after which a refused client may try again.
 const RETRY_AFTER: &str = "1";
 
 impl ApiError {
     pub(crate) fn new(kind: Kind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), param: None, allow: None }
+        Self { kind, message: shortened(message.into(), LONGEST_MESSAGE), param: None, allow: None }
     }
 
     pub(crate) fn at(kind: Kind, param: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { param: Some(param.into()), ..Self::new(kind, message) }
+        Self { param: Some(shortened(param.into(), LONGEST_PARAM)), ..Self::new(kind, message) }
     }
 
     /// A value that its field does not take.
@@ -115,7 +128,15 @@ impl ApiError {
     pub(crate) fn summary(&self) -> String {
         let (_, kind, code) = self.kind.envelope();
         let code = code.unwrap_or(kind);
-        self.param.as_ref().map_or_else(|| code.to_owned(), |param| format!("{code} at {param}"))
+        // Below these fields the client chooses the names.
+        let free = ["metadata", "logit_bias", "chat_template_kwargs"];
+        match &self.param {
+            None => code.to_owned(),
+            Some(param) => {
+                let known = free.iter().find(|free| param.starts_with(**free));
+                format!("{code} at {}", known.copied().unwrap_or(param))
+            }
+        }
     }
 
     pub(crate) fn to_envelope(&self) -> ErrorResponse {
@@ -184,10 +205,10 @@ impl From<ReadError> for ApiError {
                 Self::new(Kind::InvalidJson, format!("The request's body is not valid JSON: {message}."))
             }
             ReadError::Shape { path, message } if path.is_empty() => Self {
-                // serde names a missing field in backquotes; it is what the client wants to see as `param`.
-                param: message
-                    .strip_prefix("missing field `")
-                    .and_then(|rest| rest.split('`').next())
+                // serde names a missing or doubled field in backquotes; the client wants to see it as `param`.
+                param: ["missing field `", "duplicate field `"]
+                    .iter()
+                    .find_map(|start| message.strip_prefix(start)?.split('`').next())
                     .map(Into::into),
                 ..Self::new(Kind::InvalidValue, format!("Invalid request: {message}."))
             },
@@ -209,6 +230,10 @@ pub(crate) fn from_poem(error: poem::Error) -> ApiError {
             Kind::UnknownUrl,
             "Unknown request URL. Please check it for typos; /docs lists them all.",
         );
+    }
+    if error.is::<ParsePathError>() {
+        // The only parameter of a path is a model's id, and this one is not even text.
+        return ApiError::at(Kind::ModelNotFound, "model", "No model has an id like this.");
     }
     if error.is::<MethodNotAllowedError>() {
         return ApiError::new(Kind::MethodNotAllowed, "This URL does not support that method.");

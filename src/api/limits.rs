@@ -23,7 +23,11 @@ use crate::units::ByteSize;
 #[garde(allow_unvalidated)]
 pub struct Config {
     /// Size of a request's body; a larger one gets 413.
+    #[garde(custom(holds_a_request))]
     pub max_body_size: ByteSize,
+    /// Bodies of requests that are held in memory at one time, until they run; one that would go beyond gets 429.
+    #[garde(custom(holds_a_request))]
+    pub max_waiting_bodies: ByteSize,
     /// Requests that run at one time.
     #[garde(range(min = 1, max = 1_000_000))]
     #[schemars(range(min = 1, max = 1_000_000))]
@@ -38,10 +42,19 @@ pub struct Config {
     pub max_queued_requests: u32,
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "garde hands fields over like this")]
+fn holds_a_request(size: &ByteSize, (): &()) -> garde::Result {
+    if size.0 < 1024 {
+        return Err(garde::Error::new("smaller than 1KiB, which holds no request"));
+    }
+    Ok(())
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self {
             max_body_size: ByteSize::mib(32),
+            max_waiting_bodies: ByteSize::mib(512),
             max_concurrent_requests: 1024,
             max_requests_per_key: None,
             max_queued_requests: 1024,
@@ -55,6 +68,8 @@ pub(crate) struct Admission {
     places: Arc<Semaphore>,
     /// One for each request that runs.
     turns: Arc<Semaphore>,
+    /// One for each KiB of bodies.
+    bodies: Arc<Semaphore>,
     per_key: Option<u32>,
     held: Mutex<HashMap<Arc<str>, u32>>,
 }
@@ -65,6 +80,9 @@ impl Admission {
         Arc::new(Self {
             places: Arc::new(Semaphore::new(running + config.max_queued_requests as usize)),
             turns: Arc::new(Semaphore::new(running)),
+            bodies: Arc::new(Semaphore::new(
+                kib(config.max_waiting_bodies.as_usize()).min(Semaphore::MAX_PERMITS),
+            )),
             per_key: config.max_requests_per_key,
             held: Mutex::default(),
         })
@@ -72,15 +90,32 @@ impl Admission {
 
     /// Takes a place among those that run or wait, or refuses at once.
     fn enter(self: &Arc<Self>, caller: &Caller) -> Result<Place, ApiError> {
-        let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
-            let message = "The server has as many requests waiting as it takes. Please try again later.";
-            return Err(ApiError::new(Kind::RateLimited, message));
-        };
+        let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| full())?;
         let key = match (self.per_key, &caller.key) {
             (Some(limit), Some(key)) => Some(self.count(key, limit)?),
             _ => None,
         };
         Ok(Place { _place: place, _key: key })
+    }
+
+    /// Makes room for one more piece of a body that is being read.
+    ///
+    /// # Errors
+    /// When all bodies in memory are as many as there may be.
+    pub(crate) fn hold(&self, body: &mut HeldBody, bytes: usize) -> Result<(), ApiError> {
+        body.bytes += bytes;
+        let more =
+            kib(body.bytes).saturating_sub(body.permit.as_ref().map_or(0, OwnedSemaphorePermit::num_permits));
+        if more == 0 {
+            return Ok(());
+        }
+        let more = u32::try_from(more).map_err(|_| full())?;
+        let permit = Arc::clone(&self.bodies).try_acquire_many_owned(more).map_err(|_| full())?;
+        match &mut body.permit {
+            Some(held) => held.merge(permit),
+            none => *none = Some(permit),
+        }
+        Ok(())
     }
 
     fn count(self: &Arc<Self>, key: &Arc<str>, limit: u32) -> Result<KeyCount, ApiError> {
@@ -93,6 +128,22 @@ impl Admission {
         *count += 1;
         Ok(KeyCount { admission: Arc::clone(self), key: Arc::clone(key) })
     }
+}
+
+fn full() -> ApiError {
+    let message = "The server has as many requests waiting as it takes. Please try again later.";
+    ApiError::new(Kind::RateLimited, message)
+}
+
+fn kib(bytes: usize) -> usize {
+    bytes.div_ceil(1024)
+}
+
+/// Room for a body in memory, given back when dropped.
+#[derive(Default)]
+pub(crate) struct HeldBody {
+    permit: Option<OwnedSemaphorePermit>,
+    bytes: usize,
 }
 
 struct Place {
@@ -118,18 +169,23 @@ impl Drop for KeyCount {
     }
 }
 
-/// A caller with a place in the queue, taken before the body was read so that bodies in memory are bounded too.
+/// A caller who may ask for a place in the queue once the request's body has been read: a slow body takes none. There
+/// was one when the body began, so that a full server does not read what it would refuse.
 pub(crate) struct Admitted {
-    place: Place,
+    caller: Caller,
     admission: Arc<Admission>,
 }
 
 impl Admitted {
-    /// Waits for its turn to run. Dropping the future leaves the queue.
+    /// Takes a place, and waits for its turn to run. Dropping the future leaves the queue.
+    ///
+    /// # Errors
+    /// When there is no place.
     pub(crate) async fn turn(self) -> Result<Slot, ApiError> {
+        let place = self.admission.enter(&self.caller)?;
         let turn =
             Arc::clone(&self.admission.turns).acquire_owned().await.map_err(|_| ApiError::internal())?;
-        Ok(Slot { _turn: turn, _place: self.place })
+        Ok(Slot { _turn: turn, _place: place })
     }
 }
 
@@ -142,6 +198,9 @@ pub(crate) struct Slot {
 impl Entry for Admitted {
     fn enter(request: &Request, caller: Caller) -> Result<Self, ApiError> {
         let admission = Arc::clone(&App::of(request)?.admission);
-        Ok(Self { place: admission.enter(&caller)?, admission })
+        if admission.places.available_permits() == 0 {
+            return Err(full());
+        }
+        Ok(Self { caller, admission })
     }
 }

@@ -35,8 +35,8 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use http_body_util::combinators::BoxBody;
 use poem::{
-    Endpoint, IntoEndpoint, Request, RequestParts, Response,
-    endpoint::BoxEndpoint,
+    IntoEndpoint, Request, RequestParts, Response,
+    endpoint::{BoxEndpoint, DynEndpoint},
     error::ResponseError,
     http::{HeaderValue, Method, uri::Scheme},
     web::{LocalAddr, RemoteAddr},
@@ -130,6 +130,12 @@ impl Api {
         self.app.keys.store(Arc::new(keys));
     }
 
+    /// Whether callers need a key now.
+    #[must_use]
+    pub fn needs_key(&self) -> bool {
+        !self.app.keys.load().is_empty()
+    }
+
     /// Answers one request.
     pub async fn call(&self, request: http::Request<Body>) -> http::Response<Body> {
         let (parts, body) = request.into_parts();
@@ -149,9 +155,7 @@ impl Api {
             }
         };
         self.sign(&mut response, &exchange);
-        if let Some(origin) = origin {
-            cors::share(response.headers_mut(), origin);
-        }
+        self.cors.share(response.headers_mut(), origin);
         exchange.status(response.status());
         let body = exchange.watch(response.take_body());
         response.set_body(body);
@@ -164,7 +168,8 @@ impl Api {
             // Routes know their own methods and refuse the common others with `Allow`; TRACE is refused by all.
             request.set_method(Method::TRACE);
         }
-        let work = AssertUnwindSafe(self.endpoint.call(request)).catch_unwind();
+        // By the trait object's own name: each smart pointer before it would have a future of its own around its call.
+        let work = AssertUnwindSafe(DynEndpoint::call(&**self.endpoint, request)).catch_unwind();
         tokio::select! {
             biased;
             done = work => match done {

@@ -68,8 +68,7 @@ impl Exchange {
             GenerationEvent::Done(usage) => self.told().usage = Some(*usage),
             GenerationEvent::Finished { .. } => {}
             _ => {
-                let elapsed = self.started.elapsed();
-                self.told().first_token.get_or_insert(elapsed);
+                self.told().first_token.get_or_insert_with(|| self.started.elapsed());
             }
         }
     }

@@ -14,11 +14,15 @@ use serde::de::DeserializeOwned;
 use super::{
     App,
     error::{ApiError, Kind, from_io},
+    limits::HeldBody,
     wire,
 };
 
 /// A request's JSON body: read within the limits, parsed, its ranges checked.
-pub(crate) struct WireJson<T>(pub(crate) T);
+pub(crate) struct WireJson<T>(
+    pub(crate) T,
+    #[expect(dead_code, reason = "room that is given back when the request begins to run")] HeldBody,
+);
 
 impl<T: Type + 'static> Payload for WireJson<T> {
     const CONTENT_TYPE: &'static str = "application/json";
@@ -52,13 +56,14 @@ where
     ) -> poem::Result<Self> {
         check_headers(request)?;
         let app = App::of(request)?;
-        let bytes = read(request, body, app.max_body_size).await?;
+        let mut held = HeldBody::default();
+        let bytes = read(request, body, app, &mut held).await?;
         if app.log_prompts {
             tracing::info!(body = %String::from_utf8_lossy(&bytes), "request body");
         }
         let value: T = wire::read(&bytes).map_err(ApiError::from)?;
         value.validate().map_err(|report| out_of_range(&report))?;
-        Ok(Self(value))
+        Ok(Self(value, held))
     }
 }
 
@@ -79,7 +84,13 @@ fn check_headers(request: &Request) -> Result<(), ApiError> {
     }
 }
 
-async fn read(request: &Request, body: &mut RequestBody, limit: usize) -> Result<Bytes, ApiError> {
+async fn read(
+    request: &Request,
+    body: &mut RequestBody,
+    app: &App,
+    held: &mut HeldBody,
+) -> Result<Bytes, ApiError> {
+    let limit = app.max_body_size;
     let too_large = || {
         let message = format!("The request's body is larger than {limit} bytes, the limit of this server.");
         ApiError::new(Kind::BodyTooLarge, message)
@@ -92,9 +103,11 @@ async fn read(request: &Request, body: &mut RequestBody, limit: usize) -> Result
     let body = body.take().map_err(|_| ApiError::internal())?;
     let mut chunks = body.into_bytes_stream();
     let first = chunks.try_next().await.map_err(|error| from_io(&error))?.unwrap_or_default();
+    app.admission.hold(held, first.len())?;
     let Some(second) = chunks.try_next().await.map_err(|error| from_io(&error))? else {
         return if first.len() > limit { Err(too_large()) } else { Ok(first) };
     };
+    app.admission.hold(held, second.len())?;
     // The announced length is a hint that a client may have made up: memory grows with what really arrives.
     let mut whole =
         BytesMut::with_capacity(announced.unwrap_or(0).min(1 << 20).max(first.len() + second.len()));
@@ -104,6 +117,7 @@ async fn read(request: &Request, body: &mut RequestBody, limit: usize) -> Result
         if whole.len() + chunk.len() > limit {
             return Err(too_large());
         }
+        app.admission.hold(held, chunk.len())?;
         whole.extend_from_slice(&chunk);
     }
     if whole.len() > limit { Err(too_large()) } else { Ok(whole.freeze()) }

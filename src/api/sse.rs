@@ -1,16 +1,19 @@
 //! Server-sent events: a generation as a body that grows.
 
 use std::{
-    panic::AssertUnwindSafe,
-    pin::{Pin, pin},
+    future::poll_fn,
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::pin,
     sync::Arc,
+    task::{Context, Poll},
     time::Duration,
 };
 
 use bytes::Bytes;
-use futures_util::{FutureExt, Stream, StreamExt};
+use futures_util::{Stream, StreamExt};
 use poem::Body;
 use serde::Serialize;
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::{error::ApiError, limits::Slot, observe::Exchange};
@@ -20,33 +23,38 @@ use crate::generation::{Events, GenerationEvent};
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// A comment, which every client skips. An `id:`, a `retry:` or an empty event breaks openai-python.
 const PING: Bytes = Bytes::from_static(b": ping\n\n");
-const DONE: Bytes = Bytes::from_static(b"data: [DONE]\n\n");
+const DONE: &[u8] = b"data: [DONE]\n\n";
+/// Room for one event of a few words.
+const ONE: usize = 384;
+/// Bytes that leave together at most, so that a stream which never waits does not keep a thread to itself.
+const TOGETHER: usize = 16 << 10;
 
 /// Writes the events of a generation as the objects of one operation.
 pub(crate) trait Encoder: Send + 'static {
     /// Written as soon as the generation was accepted.
-    fn opening(&mut self) -> Vec<Bytes>;
+    fn opening(&mut self, out: &mut Vec<u8>);
 
-    /// `None` where the event has no object of its own.
-    fn event(&mut self, event: GenerationEvent) -> Option<Bytes>;
+    /// Writes nothing where the event has no object of its own.
+    fn event(&mut self, event: GenerationEvent, out: &mut Vec<u8>);
 }
 
 /// `data: {json}` and an empty line.
-pub(crate) fn data(value: &impl Serialize) -> Bytes {
-    let mut event = Vec::with_capacity(384);
-    event.extend_from_slice(b"data: ");
-    if let Err(error) = serde_json::to_writer(&mut event, value) {
+pub(crate) fn data(value: &impl Serialize, out: &mut Vec<u8>) {
+    let before = out.len();
+    out.reserve(ONE);
+    out.extend_from_slice(b"data: ");
+    if let Err(error) = serde_json::to_writer(&mut *out, value) {
         tracing::error!(%error, "an event could not be written as JSON");
-        return failure(&ApiError::internal());
+        out.truncate(before);
+        return failure(&ApiError::internal(), out);
     }
-    event.extend_from_slice(b"\n\n");
-    event.into()
+    out.extend_from_slice(b"\n\n");
 }
 
 /// An error after the first byte: the envelope as an event.
-fn failure(error: &ApiError) -> Bytes {
+fn failure(error: &ApiError, out: &mut Vec<u8>) {
     let envelope = serde_json::to_string(&error.to_envelope()).unwrap_or_default();
-    format!("data: {envelope}\n\n").into()
+    out.extend([b"data: ", envelope.as_bytes(), b"\n\n"].into_iter().flatten());
 }
 
 /// A generation as the body of a response. Dropping it cancels the generation and frees its slot. What goes wrong on
@@ -71,55 +79,67 @@ fn stream(
     async_stream::stream! {
         // Held while the stream lives.
         let _slot = slot;
-        let opening = encoder.opening();
-        if !opening.is_empty() {
-            yield opening.concat().into();
-        }
         let mut cut = pin!(cut.cancelled_owned());
-        loop {
-            let event = tokio::select! {
-                biased;
-                event = next(&mut events) => event,
-                () = &mut cut => Some(Err(ApiError::shutting_down())),
-                () = tokio::time::sleep(KEEP_ALIVE) => {
-                    yield PING;
-                    continue;
+        let mut quiet = pin!(sleep(KEEP_ALIVE));
+        let mut out = Vec::new();
+        encoder.opening(&mut out);
+        let mut last = false;
+        while !last {
+            // Events that are there at the same time leave together, and none waits for one that is not.
+            let event = if out.is_empty() {
+                tokio::select! {
+                    biased;
+                    event = poll_fn(|cx| poll(&mut events, cx)) => event,
+                    () = &mut cut => Some(Err(ApiError::shutting_down())),
+                    () = &mut quiet => {
+                        yield PING;
+                        quiet.as_mut().reset(Instant::now() + KEEP_ALIVE);
+                        continue;
+                    }
+                }
+            } else {
+                let full = out.len() >= TOGETHER;
+                let more = poll_fn(|cx| Poll::Ready(if full { Poll::Pending } else { poll(&mut events, cx) }));
+                match more.await {
+                    Poll::Ready(event) => event,
+                    Poll::Pending => {
+                        yield std::mem::take(&mut out).into();
+                        quiet.as_mut().reset(Instant::now() + KEEP_ALIVE);
+                        continue;
+                    }
                 }
             };
             match event {
                 Some(Ok(event)) => {
                     exchange.saw(&event);
-                    let last = matches!(event, GenerationEvent::Done(_));
-                    if let Some(chunk) = encoder.event(event) {
-                        yield chunk;
-                    }
+                    last = matches!(event, GenerationEvent::Done(_));
+                    encoder.event(event, &mut out);
                     if last {
-                        yield DONE;
-                        return;
+                        out.extend_from_slice(DONE);
                     }
                 }
                 Some(Err(error)) => {
                     exchange.failed(&error);
-                    yield failure(&error);
-                    return;
+                    failure(&error, &mut out);
+                    last = true;
                 }
                 None => {
                     let error = ApiError::internal();
                     tracing::error!("a generation ended without its last event");
                     exchange.failed(&error);
-                    yield failure(&error);
-                    return;
+                    failure(&error, &mut out);
+                    last = true;
                 }
             }
         }
+        yield out.into();
     }
 }
 
 /// The next event. A panic in the backend ends this stream with an error, not the connection without one.
-async fn next(events: &mut Events) -> Option<Result<GenerationEvent, ApiError>> {
-    let mut events: Pin<&mut Events> = Pin::new(events);
-    match AssertUnwindSafe(events.next()).catch_unwind().await {
-        Ok(event) => event.map(|event| event.map_err(ApiError::from)),
-        Err(_) => Some(Err(ApiError::internal())),
+fn poll(events: &mut Events, cx: &mut Context<'_>) -> Poll<Option<Result<GenerationEvent, ApiError>>> {
+    match catch_unwind(AssertUnwindSafe(|| events.as_mut().poll_next(cx))) {
+        Ok(event) => event.map(|event| event.map(|event| event.map_err(ApiError::from))),
+        Err(_) => Poll::Ready(Some(Err(ApiError::internal()))),
     }
 }

@@ -44,11 +44,37 @@ fn shape(error: &serde_path_to_error::Error<serde_json::Error>) -> ReadError {
         path => path.trim_end_matches('?').trim_end_matches('.').to_owned(),
     };
     let text = error.inner().to_string();
-    let text = text.rsplit_once(" at line ").map_or(text.as_str(), |(message, _)| message);
+    let text = without_position(&text);
     match text.strip_prefix(NESTED).map(serde_json::from_str::<(String, String)>) {
         Some(Ok((inner, message))) => ReadError::Shape { path: join(&outer, &inner), message },
-        _ => ReadError::Shape { path: outer, message: text.to_owned() },
+        _ => ReadError::Shape { path: outer, message: plain(text) },
     }
+}
+
+fn without_position(message: &str) -> &str {
+    message.rsplit_once(" at line ").map_or(message, |(message, _)| message)
+}
+
+/// serde's words for what it expected, in JSON's.
+fn plain(message: &str) -> String {
+    const WORDS: [(&str, &str); 10] = [
+        ("expected u32", "expected an integer"),
+        ("expected u64", "expected an integer"),
+        ("expected i64", "expected an integer"),
+        ("expected f64", "expected a number"),
+        ("expected a sequence", "expected an array"),
+        ("expected a map", "expected an object"),
+        ("expected map", "expected an object"),
+        ("invalid type: sequence", "invalid type: array"),
+        ("invalid type: map", "invalid type: object"),
+        ("invalid type: unit value", "invalid type: null"),
+    ];
+    let mut text = WORDS.iter().fold(message.to_owned(), |text, (theirs, ours)| text.replace(theirs, ours));
+    if let Some(at) = text.find("expected struct ") {
+        text.truncate(at);
+        text.push_str("expected an object");
+    }
+    text
 }
 
 fn join(outer: &str, inner: &str) -> String {
@@ -65,7 +91,8 @@ pub(crate) fn nested<T: DeserializeOwned, E: serde::de::Error>(raw: &RawValue) -
     read(raw.get().as_bytes()).map_err(|error| {
         let (path, message) = match error {
             ReadError::Shape { path, message } => (path, message),
-            ReadError::Syntax(message) => (String::new(), message),
+            // Its position counts from the start of this value, which the client has never seen.
+            ReadError::Syntax(message) => (String::new(), without_position(&message).to_owned()),
         };
         E::custom(format!("{NESTED}{}", serde_json::json!([path, message])))
     })
@@ -100,7 +127,8 @@ pub(crate) fn tag_of<E: serde::de::Error>(raw: &RawValue, tag: &'static str) -> 
     let mut deserializer = serde_json::Deserializer::from_str(raw.get());
     deserializer.deserialize_any(Find(tag)).map_err(|error| {
         let text = error.to_string();
-        E::custom(text.rsplit_once(" at line ").map_or(text.as_str(), |(message, _)| message))
+        let text = without_position(&text);
+        if text.starts_with(NESTED) { E::custom(text) } else { E::custom(plain(text)) }
     })
 }
 

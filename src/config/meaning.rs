@@ -22,7 +22,6 @@ pub(super) fn check(config: &Config, merged: &Merged) -> Vec<Problem> {
     check.room(&["log"], &config.log);
     check.names(config);
     check.tls(config);
-    check.keys(config);
     check.origins(config);
     if let Some(what) = log_level(&config.log.level) {
         check.report(&["log", "level"], what);
@@ -82,7 +81,10 @@ impl Check<'_> {
         let plain = |c: char| c.is_ascii_alphanumeric() || "/-._~".contains(c);
         if !(prefix.is_empty() || prefix.starts_with('/')) {
             self.report(&["api_prefix"], format!("must start with `/` or be empty, found {prefix:?}"));
-        } else if prefix.contains("//") || !prefix.chars().all(plain) {
+        } else if prefix.contains("//")
+            || prefix.split('/').any(|segment| segment == "." || segment == "..")
+            || !prefix.chars().all(plain)
+        {
             self.report(&["api_prefix"], format!("must be a plain path such as `/v1`, found {prefix:?}"));
         }
         if config.model_id.trim().is_empty() {
@@ -103,12 +105,6 @@ impl Check<'_> {
             (Some(_), None) => self.report(&["server", "tls_certificate"], "needs `server.tls_key` as well"),
             (None, Some(_)) => self.report(&["server", "tls_key"], "needs `server.tls_certificate` as well"),
             _ => {}
-        }
-    }
-
-    fn keys(&mut self, config: &Config) {
-        if config.auth.keys.iter().any(|key| key.reveal().trim().is_empty()) {
-            self.report(&["auth", "keys"], "a key must not be empty");
         }
     }
 
@@ -149,7 +145,12 @@ fn is_origin(text: &str) -> bool {
         _ => (authority, None),
     };
     let scheme_fits = |c: char| c.is_ascii_alphanumeric() || "+-.".contains(c);
-    scheme.starts_with(|c: char| c.is_ascii_alphabetic())
+    // A browser sends an origin in small letters and leaves out the port that its scheme has anyway.
+    let usual = [("http", "80"), ("https", "443")];
+    let as_sent = !text.contains(|c: char| c.is_ascii_uppercase())
+        && !port.is_some_and(|port| usual.contains(&(scheme, port)));
+    as_sent
+        && scheme.starts_with(|c: char| c.is_ascii_alphabetic())
         && scheme.chars().all(scheme_fits)
         && !host.is_empty()
         && !host.contains(|c: char| c.is_whitespace() || c.is_control() || "/?#@*,".contains(c))

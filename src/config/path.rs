@@ -23,9 +23,10 @@ pub(super) fn below(at: &[String], name: &str) -> Vec<String> {
 
 /// Reads `a."b c".d`; `None` where TOML would not take it as a key.
 pub(super) fn parse(key: &str) -> Option<Vec<String>> {
-    if key.contains(['\n', '#']) {
+    if key.contains('\n') {
         return None;
     }
+    // Outside quotes a `#` makes a comment of the assignment, which TOML then misses.
     let mut table: toml::Table = toml::from_str(&format!("{key} = true")).ok()?;
     let mut path = Vec::new();
     loop {

@@ -3,6 +3,7 @@
 use std::{convert::Infallible, future::poll_fn, net::SocketAddr, pin::pin, sync::Arc};
 
 use bytes::Bytes;
+use futures_util::TryFutureExt;
 use http::{HeaderValue, Request, Response, Version, header};
 use http_body::Body as _;
 use hyper::{
@@ -131,12 +132,12 @@ where
         request.extensions_mut().insert(self.peer);
         let answer =
             self.service.call(request.map(|incoming| Body::new(incoming, &running, self.limits.body)));
-        async move {
-            let mut response = answer.await?;
+        // Not an async block: it would have room for the answer's future twice, as captured and as awaited.
+        answer.map_ok(move |mut response| {
             if http1_body && running.state().ends_with_answer() {
                 response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
             }
-            Ok(response.map(|body| Outgoing::new(body, running)))
-        }
+            response.map(|body| Outgoing::new(body, running))
+        })
     }
 }

@@ -24,12 +24,16 @@ impl FromStr for Listen {
             };
         }
         match text.rsplit_once(':') {
-            Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok() => {
+            Some((host, port)) if is_host(host) && port.parse::<u16>().is_ok() => {
                 Ok(Self::Tcp(text.to_owned()))
             }
             _ => Err(format!("'{text}' is not an address; write host:port, [ipv6]:port or unix:/path")),
         }
     }
+}
+
+fn is_host(host: &str) -> bool {
+    !host.is_empty() && host.chars().all(|c| c.is_ascii_alphanumeric() || "-._:[]%".contains(c))
 }
 
 impl fmt::Display for Listen {

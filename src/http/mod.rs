@@ -56,15 +56,28 @@ pub struct Config {
     #[schemars(range(min = 1))]
     pub max_connections: u32,
     /// How long a new connection may take to send its first byte (with TLS: to finish the handshake).
+    #[garde(custom(not_at_once))]
     pub first_byte_timeout: Duration,
     /// How long a request's headers may take from their first byte to their last.
+    #[garde(custom(not_at_once))]
     pub header_timeout: Duration,
     /// How long a request's body may take to arrive whole.
+    #[garde(custom(not_at_once))]
     pub body_timeout: Duration,
     /// How long a connection may rest between requests, or refuse to take what is written to it.
+    #[garde(custom(not_at_once))]
     pub idle_timeout: Duration,
     /// How long running requests may go on after SIGTERM.
     pub drain_timeout: Duration,
+}
+
+/// A timeout of nothing would close every connection before it said anything.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "garde hands fields over like this")]
+fn not_at_once(timeout: &Duration, (): &()) -> garde::Result {
+    if timeout.0 < std::time::Duration::from_millis(1) {
+        return Err(garde::Error::new("shorter than 1ms"));
+    }
+    Ok(())
 }
 
 impl Default for Config {

@@ -95,8 +95,21 @@ async fn keys_reload_on_sighup_and_a_bad_file_changes_nothing() {
     assert_eq!((status("sk-one").await, status("sk-two").await), (401, 200));
     fs::write(server.path("keys"), "# nobody\n").unwrap();
     server.signal(Signal::HUP);
-    server.logged("not reloaded").await;
+    server.logged("has no API key in it").await;
     assert_eq!((status("sk-one").await, status("sk-two").await), (401, 200), "the old keys stay");
+}
+
+#[tokio::test]
+async fn a_reload_never_opens_the_door() {
+    let directory = TempDir::new().unwrap();
+    fs::write(directory.path().join("keys"), "sk-one").unwrap();
+    fs::write(directory.path().join("config.toml"), "auth.keys_file = 'keys'").unwrap();
+    let server = TestServer::start_in(directory, &["--config", "config.toml"]);
+    assert_eq!(server.get("/v1/models").await.status(), 401);
+    fs::write(server.path("config.toml"), "").unwrap();
+    server.signal(Signal::HUP);
+    server.logged("no API key is left").await;
+    assert_eq!(server.get("/v1/models").await.status(), 401);
 }
 
 #[tokio::test]

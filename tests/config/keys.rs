@@ -87,6 +87,7 @@ fn rows() -> Vec<Row> {
             .outside("['']"),
         Row::new("auth.keys_file", Value::Null, "'keys'", "keys", json!("keys"), "['x']"),
         Row::new("limits.max_body_size", json!("32MiB"), "'64kB'", "64kB", json!("64kB"), "'huge'"),
+        Row::new("limits.max_waiting_bodies", json!("512MiB"), "'1GiB'", "1GiB", json!("1GiB"), "'huge'"),
         Row::new("limits.max_concurrent_requests", json!(1024), "3", "3", json!(3), "'3'").outside("0"),
         Row::new("limits.max_requests_per_key", Value::Null, "4", "4", json!(4), "false").outside("0"),
         Row::new("limits.max_queued_requests", json!(1024), "0", "0", json!(0), "{}"),

@@ -23,7 +23,7 @@ fn tls_needs_both_files() {
 #[test]
 fn origins() {
     for origin in
-        ["*", "https://a.example", "http://localhost:3000", "http://[::1]:80", "http://[::1]", "app://x"]
+        ["*", "https://a.example", "http://localhost:3000", "http://[::1]:8080", "http://[::1]", "app://x"]
     {
         Place::new().etc(&format!("cors.allowed_origins = ['{origin}']")).config();
     }
@@ -66,6 +66,6 @@ fn ids_and_keys_are_not_empty() {
     );
     assert_has(
         &Place::new().etc("auth.keys = ['a', ' ']").problems(),
-        &["auth.keys: a key must not be empty"],
+        &["auth.keys: key 1: an API key or its name is empty"],
     );
 }

@@ -59,7 +59,7 @@ fn every_key_is_described_and_in_the_page() {
 fn the_page_says_what_a_key_takes() {
     let page = reference::markdown();
     for line in [
-        "Type: whole number; 1 to 65536 · Default: `256` · Variable: `SCONCE_ECHO__DIMENSIONS`",
+        "Type: whole number; 1 to 4096 · Default: `256` · Variable: `SCONCE_ECHO__DIMENSIONS`",
         "Type: number; 0.0 to 2.0 · Default: not set · Variable: `SCONCE_TEMPERATURE`",
         "Default: `[\"127.0.0.1:8000\"]` · Variable: `SCONCE_SERVER__LISTEN` · Flag: `--listen`",
         "| `APP_API_KEY` | `auth.keys` | `SCONCE_AUTH__KEYS` |",

@@ -25,7 +25,7 @@ fn in_no_error_no_debug_output_and_no_print() {
         (file("auth.keys = [['S']]"), "auth.keys[0]: expected a string, found a list"),
         (file("auth.keys = [{ key = 'S' }]"), "auth.keys[0]: expected a string, found a table"),
         (file("auth.keys = ['S', 5]"), "auth.keys[1]: expected a string, found a whole number"),
-        (file("auth.keys = ['S', '']"), "auth.keys: a key must not be empty"),
+        (file("auth.keys = ['S', '']"), "auth.keys: key 1: an API key or its name is empty"),
         (file("auth = 'S'"), "auth: expected a table, found a string"),
         (file("auth.key = 'S'"), "auth.key: unknown key"),
         (file("auth.keys_file = ['S']"), "auth.keys_file: expected a string, found a list"),

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use super::{
+    message::ChatCompletionRequestMessage,
     request::{CreateChatCompletionRequest, Modality, StreamOptions},
     tools::{
         AllowedToolsMode, ChatCompletionFunctions, FunctionCallMode, FunctionCallOption, ResponseFormat,
@@ -89,6 +90,11 @@ pub(crate) fn convert(
         extra,
     } = request;
 
+    for (place, message) in messages.iter().enumerate() {
+        if let ChatCompletionRequestMessage::Assistant(message) = message {
+            refuse(&format!("messages[{place}].audio"), message.audio.is_some(), "Spoken answers are")?;
+        }
+    }
     refuse("audio", audio.is_some(), "Spoken answers are")?;
     refuse("web_search_options", web_search_options.is_some(), "Web search is")?;
     refuse("moderation", moderation.is_some(), "Moderation is")?;

@@ -1,15 +1,15 @@
 //! `POST /chat/completions`: what may be asked for, and what it means to a backend.
 
 use indexmap::IndexMap;
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, value::RawValue};
 
 use super::{
     message::{ChatCompletionRequestMessage, TextPart},
     tools::{ChatCompletionFunctions, FunctionCallOption, ResponseFormat, Tool, ToolChoice},
 };
-use crate::api::wire::{TextOr, constant};
+use crate::api::wire::{TextOr, constant, nested};
 
 constant! {
     PredictionType = "content",
@@ -77,6 +77,8 @@ pub struct CreateChatCompletionRequest {
     #[garde(custom(crate::api::sampling::few_stops))]
     pub stop: Option<TextOr<String>>,
     /// The answer ends before any of these tokens. (An extension.)
+    #[garde(inner(length(max = 1024)))]
+    #[schemars(length(max = 1024))]
     pub stop_token_ids: Option<Vec<u32>>,
     /// Tokens that the answer must have before it may end. (An extension.)
     #[garde(inner(range(max = MOST)))]
@@ -95,6 +97,8 @@ pub struct CreateChatCompletionRequest {
     #[schemars(range(max = 20))]
     pub top_logprobs: Option<u32>,
     /// Tools that the model may call.
+    #[garde(inner(length(max = 1024)))]
+    #[schemars(length(max = 1024))]
     pub tools: Option<Vec<Tool>>,
     pub tool_choice: Option<ToolChoice>,
     /// Whether one answer may call several tools.
@@ -226,11 +230,31 @@ pub struct AudioOptions {
 }
 
 /// A voice by its name or its id.
-#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
-#[serde(untagged)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Voice {
     Name(String),
     Custom(CustomVoice),
+}
+
+impl<'de> Deserialize<'de> for Voice {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let raw = <&RawValue>::deserialize(deserializer)?;
+        match raw.get().as_bytes().first() {
+            Some(b'"') => nested(raw).map(Self::Name),
+            _ => nested(raw).map(Self::Custom),
+        }
+    }
+}
+
+impl JsonSchema for Voice {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Voice".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let custom = generator.subschema_for::<CustomVoice>();
+        json_schema!({ "oneOf": [{ "type": "string" }, custom] })
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]

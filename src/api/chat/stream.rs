@@ -1,6 +1,5 @@
 //! The answer to a chat request as events.
 
-use bytes::Bytes;
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -118,8 +117,8 @@ impl ChatEncoder {
         Self { head, delivery, choices }
     }
 
-    fn chunk(&self, choices: Vec<ChunkChoice>, usage: Option<CompletionUsage>) -> Bytes {
-        sse::data(&CreateChatCompletionStreamResponse {
+    fn chunk(&self, choices: Vec<ChunkChoice>, usage: Option<CompletionUsage>, out: &mut Vec<u8>) {
+        let chunk = CreateChatCompletionStreamResponse {
             id: &self.head.id,
             object: ChunkObject,
             created: self.head.created,
@@ -130,7 +129,8 @@ impl ChatEncoder {
             service_tier: None,
             obfuscation: None,
             moderation: None,
-        })
+        };
+        sse::data(&chunk, out);
     }
 
     fn delta(
@@ -138,15 +138,23 @@ impl ChatEncoder {
         index: u32,
         delta: ChatCompletionStreamResponseDelta,
         logprobs: Vec<TokenLogprob>,
-    ) -> Bytes {
+        out: &mut Vec<u8>,
+    ) {
         let logprobs = (self.delivery.logprobs && !logprobs.is_empty()).then(|| ChoiceLogprobs {
             content: Some(logprobs.into_iter().map(ChatCompletionTokenLogprob::from).collect()),
             refusal: None,
         });
-        self.chunk(vec![ChunkChoice { index, delta, logprobs, finish_reason: None }], None)
+        self.chunk(vec![ChunkChoice { index, delta, logprobs, finish_reason: None }], None, out);
     }
 
-    fn call(&self, choice: u32, index: u32, opening: Option<(String, String)>, arguments: String) -> Bytes {
+    fn call(
+        &self,
+        choice: u32,
+        index: u32,
+        opening: Option<(String, String)>,
+        arguments: String,
+        out: &mut Vec<u8>,
+    ) {
         let (id, name) = opening.unzip();
         let kind = id.is_some().then_some(FunctionType);
         let function = FunctionCallChunk { name, arguments: Some(arguments) };
@@ -156,45 +164,48 @@ impl ChatEncoder {
             let call = ChatCompletionMessageToolCallChunk { index, id, kind, function };
             ChatCompletionStreamResponseDelta { tool_calls: Some(vec![call]), ..Default::default() }
         };
-        self.delta(choice, delta, vec![])
+        self.delta(choice, delta, vec![], out);
     }
 }
 
 impl Encoder for ChatEncoder {
     /// The role stands in the first chunk of each choice and nowhere else: Python's SDK would concatenate it.
-    fn opening(&mut self) -> Vec<Bytes> {
-        let delta = || ChatCompletionStreamResponseDelta {
-            role: Some(DeltaRole::Assistant),
-            content: Some(String::new()),
-            ..Default::default()
-        };
-        (0..self.choices).map(|choice| self.delta(choice, delta(), vec![])).collect()
+    fn opening(&mut self, out: &mut Vec<u8>) {
+        for choice in 0..self.choices {
+            let delta =
+                ChatCompletionStreamResponseDelta { role: Some(DeltaRole::Assistant), ..Default::default() };
+            self.delta(choice, delta, vec![], out);
+        }
     }
 
-    fn event(&mut self, event: GenerationEvent) -> Option<Bytes> {
-        Some(match event {
+    fn event(&mut self, event: GenerationEvent, out: &mut Vec<u8>) {
+        match event {
             GenerationEvent::Text { choice, text, logprobs } => {
                 let delta = ChatCompletionStreamResponseDelta { content: Some(text), ..Default::default() };
-                self.delta(choice, delta, logprobs)
+                self.delta(choice, delta, logprobs, out);
             }
             GenerationEvent::Reasoning { choice, text } => {
                 let delta =
                     ChatCompletionStreamResponseDelta { reasoning_content: Some(text), ..Default::default() };
-                self.delta(choice, delta, vec![])
+                self.delta(choice, delta, vec![], out);
             }
             GenerationEvent::ToolCall { choice, index, id, name } => {
-                self.call(choice, index, Some((id, name)), String::new())
+                self.call(choice, index, Some((id, name)), String::new(), out);
             }
-            GenerationEvent::ToolArguments { choice, index, piece } => self.call(choice, index, None, piece),
+            GenerationEvent::ToolArguments { choice, index, piece } => {
+                self.call(choice, index, None, piece, out);
+            }
             GenerationEvent::Finished { choice, reason } => {
                 let finish_reason = Some(ChatFinishReason::of(reason, self.delivery.functions));
                 let delta = ChatCompletionStreamResponseDelta::default();
-                self.chunk(vec![ChunkChoice { index: choice, delta, logprobs: None, finish_reason }], None)
+                let choice = ChunkChoice { index: choice, delta, logprobs: None, finish_reason };
+                self.chunk(vec![choice], None, out);
             }
-            GenerationEvent::Done(usage) if self.delivery.include_usage => {
-                self.chunk(vec![], Some(usage.into()))
+            GenerationEvent::Done(usage) => {
+                if self.delivery.include_usage {
+                    self.chunk(vec![], Some(usage.into()), out);
+                }
             }
-            GenerationEvent::Done(_) => return None,
-        })
+        }
     }
 }

@@ -13,7 +13,7 @@ use crate::{
         sampling,
         wire::TextOr,
     },
-    generation::{GenerationRequest, Input, Prompt, SamplingParams},
+    generation::{GenerationRequest, Input, Prompt, PromptText, SamplingParams},
 };
 
 /// A prompt to be continued as it stands.
@@ -78,6 +78,8 @@ pub struct CreateCompletionRequest {
     #[garde(custom(sampling::few_stops))]
     pub stop: Option<TextOr<String>>,
     /// An answer ends before any of these tokens. (An extension.)
+    #[garde(inner(length(max = 1024)))]
+    #[schemars(length(max = 1024))]
     pub stop_token_ids: Option<Vec<u32>>,
     /// Tokens that an answer must have before it may end. (An extension.)
     #[garde(inner(range(max = MOST)))]
@@ -104,6 +106,8 @@ const MOST: u32 = i32::MAX as u32;
 const DEFAULT_MAX_TOKENS: u32 = 16;
 /// Prompts times answers that one request may ask for.
 const MOST_CHOICES: usize = 2048;
+/// Bytes of prompt for all answers together: each may hold its prompt.
+const MOST_TEXT: usize = 64 << 20;
 
 /// A request for each prompt, in order.
 ///
@@ -160,6 +164,11 @@ pub(crate) fn convert(
     if prompts.len() * choices as usize > MOST_CHOICES {
         let message =
             format!("{} prompts with {choices} answers each are more than {MOST_CHOICES}.", prompts.len());
+        return Err(ApiError::invalid("prompt", message));
+    }
+    let text: usize = prompts.iter().map(PromptText::size).sum();
+    if text.saturating_mul(choices as usize) > MOST_TEXT {
+        let message = format!("{text} bytes of prompt, {choices} times, are more than {MOST_TEXT} bytes.");
         return Err(ApiError::invalid("prompt", message));
     }
     let sampling = SamplingParams {

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use futures_util::StreamExt;
 use indexmap::IndexMap;
 use schemars::JsonSchema;
@@ -76,7 +75,8 @@ pub struct CompletionLogprobs {
     pub tokens: Vec<String>,
     /// Natural logarithms; null for a prompt's first token.
     pub token_logprobs: Vec<Option<f64>>,
-    pub top_logprobs: Vec<IndexMap<String, f64>>,
+    /// Null where `token_logprobs` is.
+    pub top_logprobs: Vec<Option<IndexMap<String, f64>>>,
     /// Where the token begins in the text, in characters.
     pub text_offset: Vec<u64>,
 }
@@ -86,8 +86,9 @@ impl CompletionLogprobs {
         for token in tokens {
             self.text_offset.push(*offset);
             *offset += token.token.chars().count() as u64;
+            let top = token.top.into_iter().map(|top| (top.token, top.logprob)).collect();
+            self.top_logprobs.push(token.logprob.map(|_| top));
             self.token_logprobs.push(token.logprob);
-            self.top_logprobs.push(token.top.into_iter().map(|top| (top.token, top.logprob)).collect());
             self.tokens.push(token.token);
         }
     }
@@ -177,42 +178,40 @@ impl CompletionEncoder {
         }
     }
 
-    fn chunk(&self, choice: CompletionChoice) -> Bytes {
-        sse::data(&self.object(vec![choice], self.delivery.include_usage.then_some(None)))
+    fn chunk(&self, choice: CompletionChoice, out: &mut Vec<u8>) {
+        sse::data(&self.object(vec![choice], self.delivery.include_usage.then_some(None)), out);
     }
 }
 
 impl Encoder for CompletionEncoder {
-    fn opening(&mut self) -> Vec<Bytes> {
-        vec![]
-    }
+    fn opening(&mut self, _: &mut Vec<u8>) {}
 
-    fn event(&mut self, event: GenerationEvent) -> Option<Bytes> {
+    fn event(&mut self, event: GenerationEvent, out: &mut Vec<u8>) {
         match event {
             GenerationEvent::Text { choice, text, logprobs } => {
-                let offset = self.offsets.get_mut(choice as usize)?;
+                let Some(offset) = self.offsets.get_mut(choice as usize) else { return };
                 let logprobs = self.delivery.logprobs.then(|| {
                     let mut columns = CompletionLogprobs::default();
                     columns.add(logprobs, offset);
                     columns
                 });
-                Some(self.chunk(CompletionChoice { index: choice, text, logprobs, finish_reason: None }))
+                self.chunk(CompletionChoice { index: choice, text, logprobs, finish_reason: None }, out);
             }
             GenerationEvent::Finished { choice, reason } => {
                 let finish_reason = Some(reason.into());
-                Some(self.chunk(CompletionChoice {
-                    index: choice,
-                    finish_reason,
-                    ..CompletionChoice::default()
-                }))
+                self.chunk(
+                    CompletionChoice { index: choice, finish_reason, ..CompletionChoice::default() },
+                    out,
+                );
             }
             GenerationEvent::Done(usage) => {
-                let usage = self.delivery.include_usage.then(|| Some(usage.into()))?;
-                Some(sse::data(&self.object(vec![], Some(usage))))
+                if self.delivery.include_usage {
+                    sse::data(&self.object(vec![], Some(Some(usage.into()))), out);
+                }
             }
             GenerationEvent::Reasoning { .. }
             | GenerationEvent::ToolCall { .. }
-            | GenerationEvent::ToolArguments { .. } => None,
+            | GenerationEvent::ToolArguments { .. } => {}
         }
     }
 }

@@ -4,25 +4,23 @@
 //! alternatives, numbers at their lower bound or zero. A schema whose instances cannot be found this way is refused
 //! with the keyword's place, so that what is returned is valid.
 
-use std::cell::Cell;
+use std::{cell::Cell, collections::HashSet};
 
-use serde_json::{Map, Number, Value, json};
+use serde_json::{Map, Value, json};
 
-use super::pattern;
+use super::scalar::{number, string, whole};
 
 /// Schemas may be recursive; an instance this deep has no end.
-const DEEPEST: usize = 64;
+pub(super) const DEEPEST: usize = 64;
 /// References and bounds on lengths can describe in a few lines what takes hours to write down.
 const MOST_WORK: usize = 200_000;
-/// Keywords that the construction below cannot promise to satisfy.
-const REFUSED: [&str; 9] = [
-    "not",
-    "if",
-    "contains",
+/// Keywords that neither the construction nor the check of its result knows.
+const REFUSED: [&str; 7] = [
     "dependentRequired",
     "dependentSchemas",
     "dependencies",
-    "minProperties",
+    "unevaluatedProperties",
+    "unevaluatedItems",
     "$dynamicRef",
     "$recursiveRef",
 ];
@@ -37,16 +35,25 @@ pub(super) struct NoInstance {
 
 /// The smallest instance of `schema`.
 pub(super) fn smallest(schema: &Value) -> Result<Value, NoInstance> {
-    Search { root: schema, work: Cell::new(MOST_WORK) }.instance(schema, "#", 0)
+    let search = Search { root: schema, work: Cell::new(MOST_WORK) };
+    let found = search.instance(schema, "#", 0)?;
+    if search.accepts(schema, &found, "#", 0)? {
+        return Ok(found);
+    }
+    no_instance("#", format!("its keywords together leave no simple instance; tried {}", shortened(&found)))
 }
 
-struct Search<'a> {
+fn shortened(value: &Value) -> String {
+    value.to_string().chars().take(100).collect()
+}
+
+pub(super) struct Search<'a> {
     root: &'a Value,
     /// JSON values that may still be copied or made.
     work: Cell<usize>,
 }
 
-fn no_instance<T>(place: &str, reason: impl Into<String>) -> Result<T, NoInstance> {
+pub(super) fn no_instance<T>(place: &str, reason: impl Into<String>) -> Result<T, NoInstance> {
     Err(NoInstance { place: place.to_owned(), reason: reason.into() })
 }
 
@@ -91,7 +98,12 @@ impl Search<'_> {
         }
     }
 
-    fn charge(&self, work: usize, place: &str) -> Result<(), NoInstance> {
+    /// What a `$ref` within the schema refers to.
+    pub(super) fn target(&self, reference: &Value) -> Option<&Value> {
+        self.root.pointer(reference.as_str()?.strip_prefix('#')?)
+    }
+
+    pub(super) fn charge(&self, work: usize, place: &str) -> Result<(), NoInstance> {
         match self.work.get().checked_sub(work) {
             Some(left) => {
                 self.work.set(left);
@@ -115,14 +127,12 @@ impl Search<'_> {
         let mut flat = schema.clone();
         let mut parts: Vec<Value> = Vec::new();
         if let Some(reference) = flat.remove("$ref") {
-            let reference = reference.as_str().unwrap_or_default();
-            let target = reference.strip_prefix('#').and_then(|pointer| self.root.pointer(pointer));
-            match target {
+            match self.target(&reference) {
                 Some(target) => {
                     self.charge(size(target), place)?;
                     parts.push(target.clone());
                 }
-                None => return no_instance(place, format!("the reference `{reference}` leads nowhere")),
+                None => return no_instance(place, format!("the reference {reference} leads nowhere")),
             }
         }
         if let Some(Value::Array(all)) = flat.remove("allOf") {
@@ -130,12 +140,59 @@ impl Search<'_> {
         }
         for part in parts {
             match part {
-                Value::Object(part) => merge(&mut flat, self.flatten(&part, place, depth + 1)?),
+                Value::Object(part) => {
+                    let part = self.flatten(&part, place, depth + 1)?;
+                    self.merge(&mut flat, part, place)?;
+                }
                 Value::Bool(true) => {}
                 _ => return no_instance(place, "one of its parts accepts nothing"),
             }
         }
         Ok(flat)
+    }
+
+    /// Adds `part`'s keywords to `flat`: both hold, so bounds tighten and required properties add up.
+    fn merge(
+        &self,
+        flat: &mut Map<String, Value>,
+        part: Map<String, Value>,
+        place: &str,
+    ) -> Result<(), NoInstance> {
+        for (keyword, value) in part {
+            let Some(present) = flat.get_mut(&keyword) else {
+                flat.insert(keyword, value);
+                continue;
+            };
+            match (keyword.as_str(), present, value) {
+                ("required", Value::Array(present), Value::Array(more)) => present.extend(more),
+                ("properties", Value::Object(present), Value::Object(more)) => {
+                    for (name, schema) in more {
+                        match present.get_mut(&name) {
+                            Some(both) => *both = json!({ "allOf": [both.take(), schema] }),
+                            None => _ = present.insert(name, schema),
+                        }
+                    }
+                }
+                ("minimum" | "exclusiveMinimum" | "minLength" | "minItems", present, value)
+                    if value.as_f64() > present.as_f64() =>
+                {
+                    *present = value;
+                }
+                ("maximum" | "exclusiveMaximum" | "maxLength" | "maxItems", present, value)
+                    if value.as_f64() < present.as_f64() =>
+                {
+                    *present = value;
+                }
+                ("enum", Value::Array(present), Value::Array(more)) => {
+                    self.charge(present.len() * more.len(), place)?;
+                    present.retain(|value| more.contains(value));
+                }
+                ("type", present, value) => narrow(present, &value),
+                // What remains in conflict shows when the instance is checked.
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     fn first_alternative(
@@ -152,7 +209,8 @@ impl Search<'_> {
             let mut beside = schema.clone();
             beside.remove(keyword);
             if let Value::Object(alternative) = alternative {
-                merge(&mut beside, self.flatten(alternative, &place, depth)?);
+                let alternative = self.flatten(alternative, &place, depth)?;
+                self.merge(&mut beside, alternative, &place)?;
             }
             match self.instance(&Value::Object(beside), &place, depth + 1) {
                 Ok(value) => return Ok(value),
@@ -166,10 +224,11 @@ impl Search<'_> {
         let mut object = Map::new();
         let required = schema.get("required").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
         let required: Vec<&str> = required.iter().filter_map(Value::as_str).collect();
+        let wanted: HashSet<&str> = required.iter().copied().collect();
         let properties = schema.get("properties").and_then(Value::as_object);
         // The schema's own order of properties first: it is how models are asked to write them.
         for (name, property) in properties.into_iter().flatten() {
-            if required.contains(&name.as_str()) {
+            if wanted.contains(name.as_str()) {
                 let place = format!("{place}/properties/{name}");
                 object.insert(name.clone(), self.instance(property, &place, depth + 1)?);
             }
@@ -212,41 +271,23 @@ fn size(value: &Value) -> usize {
     }
 }
 
-/// Adds `part`'s keywords to `flat`: both hold, so bounds tighten and required properties add up.
-fn merge(flat: &mut Map<String, Value>, part: Map<String, Value>) {
-    for (keyword, value) in part {
-        let Some(present) = flat.get_mut(&keyword) else {
-            flat.insert(keyword, value);
-            continue;
-        };
-        match (keyword.as_str(), present, value) {
-            ("required", Value::Array(present), Value::Array(more)) => present.extend(more),
-            ("properties", Value::Object(present), Value::Object(more)) => {
-                for (name, schema) in more {
-                    match present.get_mut(&name) {
-                        Some(both) => *both = json!({ "allOf": [both.take(), schema] }),
-                        None => _ = present.insert(name, schema),
-                    }
-                }
-            }
-            ("minimum" | "exclusiveMinimum" | "minLength" | "minItems", present, value)
-                if value.as_f64() > present.as_f64() =>
-            {
-                *present = value;
-            }
-            ("enum", Value::Array(present), Value::Array(more)) => {
-                present.retain(|value| more.contains(value))
-            }
-            ("type", present, value) => {
-                if let (Value::Array(both), Value::String(_)) = (&present, &value)
-                    && both.contains(&value)
-                {
-                    *present = value;
-                }
-            }
-            _ => {}
-        }
-    }
+/// The types that both allow.
+fn narrow(present: &mut Value, other: &Value) {
+    let list = |value: &Value| match value {
+        Value::Array(names) => names.clone(),
+        name => vec![name.clone()],
+    };
+    let (here, there) = (list(present), list(other));
+    let has = |names: &[Value], name: &str| names.iter().any(|known| known == name);
+    let both: Vec<Value> = here
+        .iter()
+        .chain(&there)
+        // An integer is a number too.
+        .filter(|name| here.contains(name) || (**name == "integer" && has(&here, "number")))
+        .filter(|name| there.contains(name) || (**name == "integer" && has(&there, "number")))
+        .cloned()
+        .collect();
+    *present = Value::Array(both);
 }
 
 fn type_of(schema: &Map<String, Value>) -> &str {
@@ -259,110 +300,6 @@ fn type_of(schema: &Map<String, Value>) -> &str {
         _ if schema.contains_key("minimum") || schema.contains_key("exclusiveMinimum") => "number",
         _ => "null",
     }
-}
-
-fn whole(schema: &Map<String, Value>, keyword: &str) -> Option<usize> {
-    schema.get(keyword).and_then(Value::as_u64).and_then(|n| usize::try_from(n).ok())
-}
-
-fn string(schema: &Map<String, Value>, place: &str) -> Result<Value, NoInstance> {
-    let (least, most) =
-        (whole(schema, "minLength").unwrap_or(0), whole(schema, "maxLength").unwrap_or(usize::MAX));
-    if least > 65_536 {
-        return no_instance(place, "`minLength` above 65536 is not supported");
-    }
-    let fixed = |text: String| {
-        let length = text.chars().count();
-        if (least..=most).contains(&length) {
-            Ok(Value::String(text))
-        } else {
-            no_instance(place, "the bounds on the length do not fit its `pattern` or `format`")
-        }
-    };
-    if let Some(pattern) = schema.get("pattern").and_then(Value::as_str) {
-        return match pattern::shortest(pattern) {
-            Some(text) => fixed(text),
-            None => {
-                no_instance(place, "its `pattern` is not a regular expression that echo can match shortly")
-            }
-        };
-    }
-    match schema.get("format").and_then(Value::as_str).and_then(example_of) {
-        Some(example) => fixed(example.to_owned()),
-        None => Ok(Value::String(" ".repeat(least))),
-    }
-}
-
-/// A fixed instance of the formats that JSON Schema defines (draft 2020-12, validation, section 7.3).
-fn example_of(format: &str) -> Option<&'static str> {
-    Some(match format {
-        "date-time" => "1970-01-01T00:00:00Z",
-        "date" => "1970-01-01",
-        "time" => "00:00:00Z",
-        "duration" => "PT0S",
-        "email" | "idn-email" => "a@example.com",
-        "hostname" | "idn-hostname" => "example.com",
-        "ipv4" => "127.0.0.1",
-        "ipv6" => "::1",
-        "uri" | "uri-reference" | "iri" | "iri-reference" | "url" => "http://example.com/",
-        "uuid" => "00000000-0000-0000-0000-000000000000",
-        "json-pointer" | "relative-json-pointer" => "0",
-        "regex" => ".*",
-        _ => return None,
-    })
-}
-
-fn number(schema: &Map<String, Value>, integer: bool, place: &str) -> Result<Value, NoInstance> {
-    let bound = |keyword: &str| schema.get(keyword).and_then(Value::as_f64);
-    let step = bound("multipleOf").unwrap_or(if integer { 1.0 } else { 0.0 });
-    let next = |value: f64| if step > 0.0 { value + step } else { value + 1.0 };
-    let up = |value: f64| if step > 0.0 { (value / step).ceil() * step } else { value };
-    let mut value = 0.0_f64;
-    match (bound("minimum"), bound("exclusiveMinimum")) {
-        (Some(least), _) if least > value => value = up(least),
-        (_, Some(below)) if below >= value => {
-            value = up(below);
-            if value <= below {
-                value = next(value);
-            }
-        }
-        _ => {}
-    }
-    if let Some(most) = bound("maximum")
-        && value > most
-    {
-        value = if step > 0.0 { (most / step).floor() * step } else { most };
-    }
-    if let Some(above) = bound("exclusiveMaximum")
-        && value >= above
-    {
-        value = if step > 0.0 {
-            (above / step).ceil() * step - step
-        } else {
-            (above + bound_below(&bound)) / 2.0
-        };
-    }
-    let below = bound("minimum").is_some_and(|least| value < least)
-        || bound("exclusiveMinimum").is_some_and(|least| value <= least)
-        || bound("maximum").is_some_and(|most| value > most)
-        || bound("exclusiveMaximum").is_some_and(|most| value >= most);
-    if below {
-        return no_instance(place, "no number lies within its bounds");
-    }
-    if value.fract() == 0.0 && value.abs() < 9_007_199_254_740_992.0 {
-        return Ok(Value::from(value as i64));
-    }
-    match Number::from_f64(value) {
-        Some(number) if !integer => Ok(Value::Number(number)),
-        _ => no_instance(place, "its bounds are too large"),
-    }
-}
-
-fn bound_below(bound: &impl Fn(&str) -> Option<f64>) -> f64 {
-    bound("minimum").or_else(|| bound("exclusiveMinimum")).unwrap_or_else(|| {
-        let above = bound("exclusiveMaximum").unwrap_or(0.0);
-        above - 2.0
-    })
 }
 
 #[cfg(test)]
@@ -400,6 +337,7 @@ mod tests {
         assert_eq!(of(json!({"type": "string", "format": "date"})), "1970-01-01");
         assert!(refused(json!({"type": "string", "pattern": "(?=x)"})).contains("pattern"));
         assert!(refused(json!({"type": "string", "pattern": "^a$", "minLength": 2})).contains("length"));
+        assert!(refused(json!({"type": "string", "pattern": r"\w".repeat(1000)})).contains("pattern"));
     }
 
     #[test]
@@ -454,9 +392,43 @@ mod tests {
             .chain([("25".to_owned(), json!({}))])
             .collect();
         assert!(refused(json!({"$ref": "#/$defs/0", "$defs": defs})).contains("too large"));
-        let inside = json!({"properties": {"a": {"not": {}}}, "required": ["a"]});
+        let inside = json!({"properties": {"a": {"dependencies": {}}}, "required": ["a"]});
         assert!(refused(inside).contains("#/properties/a"));
         assert!(refused(json!({"type": "integer", "minimum": 5, "maximum": 4})).contains("bounds"));
         assert!(refused(json!(false)).contains("accepts nothing"));
+    }
+    #[test]
+    fn what_the_keywords_exclude_together_is_refused_and_never_answered() {
+        for schema in [
+            json!({"oneOf": [{"type": "integer"}, {"type": "number"}]}),
+            json!({"oneOf": [{"type": "object"}, {"properties": {"a": {}}}]}),
+            json!({"type": "string", "enum": [null, "a"]}),
+            json!({"enum": [1, "a"], "anyOf": [{"type": "string"}]}),
+            json!({"const": 1, "type": "string"}),
+            json!({"allOf": [{"type": "string"}, {"type": "integer"}]}),
+            json!({"type": "string", "allOf": [{"pattern": "a"}, {"pattern": "b"}]}),
+            json!({"propertyNames": {"maxLength": 1}, "type": "object", "required": ["long"]}),
+            json!({"type": "object", "maxProperties": 1, "required": ["a", "b"]}),
+            json!({"type": "array", "minItems": 3, "maxItems": 2}),
+            json!({"type": "string", "minLength": 5, "maxLength": 2}),
+            json!({"type": "string", "pattern": "a^b"}),
+            json!({"type": "number", "multipleOf": 0.1, "minimum": 0.25}),
+            json!({"not": {}}),
+            json!({"type": "object", "minProperties": 1}),
+        ] {
+            assert!(smallest(&schema).is_err(), "{schema}: {:?}", smallest(&schema));
+        }
+    }
+
+    #[test]
+    fn bounds_of_all_parts_hold() {
+        assert_eq!(of(json!({"type": "integer", "allOf": [{"maximum": 10}, {"maximum": -5}]})), -5);
+        assert_eq!(of(json!({"allOf": [{"type": "number"}, {"type": "integer", "minimum": 0.5}]})), 1);
+        assert_eq!(of(json!({"type": "integer", "minimum": 1, "exclusiveMinimum": 5})), 6);
+        assert_eq!(
+            of(json!({"type": ["null", "string"], "minLength": 1, "not": {"type": "string"}})),
+            Value::Null
+        );
+        assert_eq!(of(json!({"if": {"type": "string"}, "then": {"minLength": 3}, "type": "integer"})), 0);
     }
 }

@@ -9,14 +9,16 @@
 //!   `role: content` a message.
 //! - The same request gives the same answer, with any seed.
 
+mod check;
 mod embedding;
 mod instance;
 mod pattern;
+mod scalar;
 mod tokens;
 
-use std::time::Duration;
+use std::{borrow::Cow, collections::HashSet, iter, time::Duration};
 
-use futures_util::future::{BoxFuture, FutureExt};
+use futures_util::future::{BoxFuture, FutureExt, ready};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -27,6 +29,11 @@ use crate::generation::{
     Input, Prompt, PromptText, ResponseFormat, Role, SamplingParams, TokenLogprob, Tool, ToolChoice,
     TopLogprob, Usage,
 };
+
+/// Tokens of all answers to one request, and logprobs in them: more than a model would give in a day, and less than
+/// would fill a machine.
+const MOST_TOKENS: usize = 4 << 20;
+const MOST_LOGPROBS: usize = 1 << 20;
 
 /// What the API reports for tokens that cannot come, as OpenAI's does: JSON has no minus infinity.
 const IMPOSSIBLE: f64 = -9999.0;
@@ -52,6 +59,8 @@ pub struct Config {
 
 /// Two thousand of them are still an answer that can be sent.
 const LONGEST_EMBEDDING: u32 = 4096;
+/// In all vectors of one request.
+const MOST_NUMBERS: usize = 4 << 20;
 
 impl Default for Config {
     fn default() -> Self {
@@ -100,36 +109,49 @@ impl Echo {
                 format!("Token id {id} is not in this model's vocabulary."),
             ));
         }
-        let limit = u64::from(self.card.context_length);
-        let wanted = max_tokens.unwrap_or(0);
-        if prompt as u64 + u64::from(wanted) > limit {
-            return Err(Error::ContextLengthExceeded {
-                limit,
-                prompt: prompt as u64,
-                completion: wanted.into(),
-            });
+        if max_tokens.is_some_and(|most| *min_tokens > most) {
+            let message = "'min_tokens' is larger than the limit of tokens.";
+            return Err(Error::invalid("min_tokens", message));
         }
-
-        let cut =
-            stop.iter().filter(|stop| !stop.is_empty()).filter_map(|stop| reply.text().find(stop)).min();
-        let mut pieces: Vec<&str> = tokens::pieces(&reply.text()[..cut.unwrap_or(reply.text().len())])
-            .take_while(|piece| !stop_token_ids.contains(&tokens::id(piece)))
-            .collect();
+        let (mut text, call) = reply.into_parts();
+        let whole = text.len();
+        if let Some(cut) =
+            stop.iter().filter(|stop| !stop.is_empty()).filter_map(|stop| text.find(stop)).min()
+        {
+            text.truncate(cut);
+        }
+        if !stop_token_ids.is_empty() {
+            let stops: HashSet<u32> = stop_token_ids.iter().copied().collect();
+            let before = tokens::pieces(&text).take_while(|piece| !stops.contains(&tokens::id(piece)));
+            text.truncate(before.map(str::len).sum());
+        }
+        let stopped = text.len() < whole;
+        let said = tokens::count(&text);
         let most = max_tokens.map_or(usize::MAX, |n| n as usize);
-        let least = if *ignore_eos { most.min(self.max_tokens as usize) } else { *min_tokens as usize };
-        let cut_short = pieces.len() > most;
-        if pieces.len() < least && !pieces.is_empty() {
-            pieces = pieces.iter().copied().cycle().take(least).collect();
+        let endless = *ignore_eos && !stopped;
+        let least = match max_tokens {
+            _ if stopped || said == 0 => 0,
+            _ if !endless => *min_tokens as usize,
+            Some(most) => *most as usize,
+            None => self.max_tokens as usize,
+        };
+        let tokens = said.max(least).min(most);
+        let limit = u64::from(self.card.context_length);
+        let completion = max_tokens.map_or(tokens as u64, u64::from);
+        if prompt as u64 + completion > limit {
+            return Err(Error::ContextLengthExceeded { limit, prompt: prompt as u64, completion });
         }
-        pieces.truncate(most);
-        let reason = match &reply {
-            _ if cut_short || *ignore_eos => FinishReason::Length,
-            Reply::Text(_) => FinishReason::Stop,
-            Reply::Call { .. } => FinishReason::ToolCalls,
+        fits(request, tokens + tokens::count(&lead))?;
+        let reason = match &call {
+            _ if said > most || endless => FinishReason::Length,
+            None => FinishReason::Stop,
+            Some(_) => FinishReason::ToolCalls,
         };
         Ok(Answer {
-            pieces: pieces.into_iter().map(str::to_owned).collect(),
-            call: reply.into_call().map(|name| Call { id: call_id(&request.input, &name), name }),
+            tokens,
+            once: tokens == said,
+            text,
+            call: call.map(|name| Call { id: call_id(&request.input, &name), name }),
             lead,
             reason,
             prompt: prompt as u64,
@@ -183,6 +205,21 @@ impl Echo {
     }
 }
 
+/// Refuses what would fill the memory: many answers that are long, with many logprobs each.
+fn fits(request: &GenerationRequest, tokens: usize) -> Result<(), Error> {
+    let in_all = tokens.saturating_mul(request.choices as usize);
+    if in_all > MOST_TOKENS {
+        let message = format!("{} answers of {tokens} tokens are more than {MOST_TOKENS}.", request.choices);
+        return Err(Error::invalid("n", message));
+    }
+    let told = request.logprobs.map_or(0, |top| in_all.saturating_mul(1 + top as usize));
+    if told > MOST_LOGPROBS {
+        let message = format!("{told} logprobs in all are more than {MOST_LOGPROBS}.");
+        return Err(Error::invalid("logprobs", message));
+    }
+    Ok(())
+}
+
 /// What is said, before it is cut into tokens.
 enum Reply {
     Text(String),
@@ -190,24 +227,24 @@ enum Reply {
 }
 
 impl Reply {
-    fn text(&self) -> &str {
+    /// The text, and the tool that it is the arguments of.
+    fn into_parts(self) -> (String, Option<String>) {
         match self {
-            Self::Text(text) | Self::Call { arguments: text, .. } => text,
-        }
-    }
-
-    fn into_call(self) -> Option<String> {
-        match self {
-            Self::Text(_) => None,
-            Self::Call { name, .. } => Some(name),
+            Self::Text(text) => (text, None),
+            Self::Call { name, arguments } => (arguments, Some(name)),
         }
     }
 }
 
-/// What is said, token by token.
+/// What is said.
 struct Answer {
-    pieces: Vec<String>,
-    /// The tool that is called; the pieces are its arguments.
+    /// Said once, from its start again where more tokens are wanted than it has, cut off where fewer are.
+    text: String,
+    /// How many tokens are said.
+    tokens: usize,
+    /// The tokens are those of the text.
+    once: bool,
+    /// The tool that is called; the text is its arguments.
     call: Option<Call>,
     /// The prompt, where the request wants it repeated.
     lead: String,
@@ -231,26 +268,36 @@ fn call_id(input: &Input, name: &str) -> String {
 }
 
 impl Answer {
-    /// The events of one choice before its end, `choice` filled in.
-    fn event(&self, choice: u32, pieces: &[String], top: Option<u32>) -> GenerationEvent {
+    /// The tokens that are said.
+    fn pieces(&self) -> impl Iterator<Item = &str> {
+        tokens::pieces(&self.text).cycle().take(self.tokens)
+    }
+
+    /// All that is said. Mostly the text as it stands, whose tokens nobody needs to look at.
+    fn whole(&self) -> Cow<'_, str> {
+        if self.once { Cow::Borrowed(&self.text) } else { self.pieces().collect() }
+    }
+
+    /// The event for a part of what `choice` says.
+    fn event(&self, choice: u32, text: &str, logprobs: Vec<TokenLogprob>) -> GenerationEvent {
+        let text = text.to_owned();
         match &self.call {
-            Some(_) => GenerationEvent::ToolArguments { choice, index: 0, piece: pieces.concat() },
-            None => GenerationEvent::Text {
-                choice,
-                text: pieces.concat(),
-                logprobs: top
-                    .map_or_else(Vec::new, |top| pieces.iter().map(|piece| certain(piece, top)).collect()),
-            },
+            Some(_) => GenerationEvent::ToolArguments { choice, index: 0, piece: text },
+            None => GenerationEvent::Text { choice, text, logprobs },
         }
     }
+}
+
+/// The logprobs of tokens, where they are wanted, with `top` alternatives each.
+fn logprobs<'a>(pieces: impl Iterator<Item = &'a str>, top: Option<u32>) -> Vec<TokenLogprob> {
+    top.map_or_else(Vec::new, |top| pieces.map(|piece| certain(piece, top)).collect())
 }
 
 /// The logprob of a token that could not have been another.
 fn certain(piece: &str, count: u32) -> TokenLogprob {
     let token = |text: String, logprob| TopLogprob { bytes: text.clone().into_bytes(), token: text, logprob };
     let others = ('a'..='z').map(String::from).filter(|other| other != piece);
-    let top =
-        std::iter::once(token(piece.to_owned(), 0.0)).chain(others.map(|other| token(other, IMPOSSIBLE)));
+    let top = iter::once(token(piece.to_owned(), 0.0)).chain(others.map(|other| token(other, IMPOSSIBLE)));
     TokenLogprob {
         token: piece.to_owned(),
         bytes: piece.as_bytes().to_vec(),
@@ -261,9 +308,14 @@ fn certain(piece: &str, count: u32) -> TokenLogprob {
 
 /// The conversation as echo counts it.
 fn transcript(chat: &Chat) -> String {
-    let lines: Vec<String> =
-        chat.messages.iter().map(|m| format!("{}: {}", m.role.as_str(), m.text())).collect();
-    lines.join("\n")
+    let mut text = String::new();
+    for message in &chat.messages {
+        if !text.is_empty() {
+            text.push('\n');
+        }
+        text.extend([message.role.as_str(), ": ", &message.text()]);
+    }
+    text
 }
 
 fn prompt_text(prompt: &PromptText) -> Result<String, Error> {
@@ -303,12 +355,9 @@ impl Backend for Echo {
     }
 
     fn generate(&self, request: GenerationRequest) -> BoxFuture<'_, Result<Events, Error>> {
-        let delay = self.delay;
-        async move {
-            let answer = self.answer(&request)?;
-            Ok(Box::pin(play(answer, request, delay)) as Events)
-        }
-        .boxed()
+        let begun =
+            self.answer(&request).map(|answer| Box::pin(play(answer, &request, self.delay)) as Events);
+        ready(begun).boxed()
     }
 
     fn embed(&self, request: EmbeddingRequest) -> BoxFuture<'_, Result<Embeddings, Error>> {
@@ -316,6 +365,13 @@ impl Backend for Echo {
             let dimensions = request.dimensions.unwrap_or(self.dimensions);
             if !(1..=LONGEST_EMBEDDING).contains(&dimensions) {
                 let message = format!("This model's embeddings have 1 to {LONGEST_EMBEDDING} dimensions.");
+                return Err(Error::invalid("dimensions", message));
+            }
+            if dimensions as usize * request.inputs.len() > MOST_NUMBERS {
+                let message = format!(
+                    "{} vectors of {dimensions} numbers are more than {MOST_NUMBERS} numbers.",
+                    request.inputs.len()
+                );
                 return Err(Error::invalid("dimensions", message));
             }
             let several = request.inputs.len() > 1;
@@ -365,34 +421,45 @@ impl Tokenizer for Echo {
 /// Says the answer, a token an event while the client watches it grow, whole otherwise.
 fn play(
     answer: Answer,
-    request: GenerationRequest,
+    request: &GenerationRequest,
     delay: Duration,
-) -> impl futures_util::Stream<Item = Result<GenerationEvent, Error>> + Send {
+) -> impl futures_util::Stream<Item = Result<GenerationEvent, Error>> + Send + use<> {
+    let &GenerationRequest { choices, best_of, stream, logprobs: top, .. } = request;
     async_stream::stream! {
-        let top = request.logprobs;
-        let batch = if request.stream || !delay.is_zero() { 1 } else { answer.pieces.len().max(1) };
-        for choice in 0..request.choices {
+        for choice in 0..choices {
             if !answer.lead.is_empty() {
-                let pieces: Vec<String> = tokens::pieces(&answer.lead).map(str::to_owned).collect();
-                yield Ok(answer.event(choice, &pieces, top));
+                let mut logprobs = logprobs(tokens::pieces(&answer.lead), top);
+                if let Some(first) = logprobs.first_mut() {
+                    // Nothing predicts a prompt's first token.
+                    first.logprob = None;
+                    first.top.clear();
+                }
+                yield Ok(answer.event(choice, &answer.lead, logprobs));
             }
             if let Some(Call { id, name }) = &answer.call {
                 let id = format!("call_{id}{choice:02}");
                 yield Ok(GenerationEvent::ToolCall { choice, index: 0, id, name: name.clone() });
             }
         }
-        for pieces in answer.pieces.chunks(batch) {
-            if !delay.is_zero() {
-                tokio::time::sleep(delay).await;
+        if stream || !delay.is_zero() {
+            for piece in answer.pieces() {
+                if !delay.is_zero() {
+                    tokio::time::sleep(delay).await;
+                }
+                for choice in 0..choices {
+                    yield Ok(answer.event(choice, piece, logprobs(iter::once(piece), top)));
+                }
             }
-            for choice in 0..request.choices {
-                yield Ok(answer.event(choice, pieces, top));
+        } else if answer.tokens > 0 {
+            let whole = answer.whole();
+            for choice in 0..choices {
+                yield Ok(answer.event(choice, &whole, logprobs(answer.pieces(), top)));
             }
         }
-        for choice in 0..request.choices {
+        for choice in 0..choices {
             yield Ok(GenerationEvent::Finished { choice, reason: answer.reason });
         }
-        let completion = answer.pieces.len() as u64 * u64::from(request.best_of.max(request.choices));
+        let completion = answer.tokens as u64 * u64::from(best_of.max(choices));
         yield Ok(GenerationEvent::Done(Usage { prompt: answer.prompt, completion, reasoning: 0, cached: 0 }));
     }
 }

@@ -5,10 +5,15 @@ use regex_syntax::hir::{Class, Hir, HirKind, Look};
 /// Bytes of text, and steps to it: nested repetitions ask for more than anybody wants to read.
 const MOST_TEXT: usize = 4096;
 const MOST_STEPS: usize = 65_536;
+/// Bytes of a pattern. Each `\w` in it is a list of seven hundred ranges once it is parsed.
+pub(super) const LONGEST: usize = 1024;
 
 /// A short match of `pattern`: repetitions at their least, the first of alternatives. `None` where the pattern is no
 /// regular expression of Rust's syntax, looks around, or has no short match.
 pub(super) fn shortest(pattern: &str) -> Option<String> {
+    if pattern.len() > LONGEST {
+        return None;
+    }
     let mut draft = Draft { text: String::new(), steps: 0 };
     draft.write(&regex_syntax::parse(pattern).ok()?)?;
     Some(draft.text)

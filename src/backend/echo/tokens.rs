@@ -16,7 +16,7 @@ const BASE: [u32; LONGEST + 1] = {
 pub(super) const VOCABULARY: u32 = BASE[LONGEST] + (1 << 28);
 
 /// Cuts `text` into its tokens.
-pub(super) fn pieces(text: &str) -> impl Iterator<Item = &str> {
+pub(super) fn pieces(text: &str) -> impl Iterator<Item = &str> + Clone {
     let mut rest = text;
     std::iter::from_fn(move || {
         let first = rest.chars().next()?;
@@ -32,9 +32,26 @@ pub(super) fn pieces(text: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// The number of tokens in `text`.
+/// The number of tokens in `text`. It is asked of whole conversations, so it looks at bytes and cuts nothing.
 pub(super) fn count(text: &str) -> usize {
-    pieces(text).count()
+    let mut count = 0;
+    // What the token that is being read can still take.
+    let mut room = 0;
+    for byte in text.bytes() {
+        let begins = match byte {
+            b' ' | b'\n' | b'\t' => true,
+            0..0x80 => room == 0,
+            // A byte that goes on with a character is in the token of the byte before it.
+            _ => byte >= 0xc0,
+        };
+        room = match byte {
+            0x80.. => 0,
+            _ if begins => LONGEST - 1,
+            _ => room - 1,
+        };
+        count += usize::from(begins);
+    }
+    count
 }
 
 /// The id of one piece, as [`pieces`] cuts them.
@@ -78,6 +95,15 @@ mod tests {
         );
         assert_eq!(cut("日本go語"), ["日", "本", "go", "語"]);
         assert_eq!(cut(""), [""; 0]);
+    }
+
+    #[test]
+    fn as_many_are_counted_as_are_cut() {
+        for text in
+            ["", "a", "日本go語", " \n\t x", "abcdefghi", "abcd\r\nefgh é😀ab cdefg", "\u{7f}\u{80}\0\0"]
+        {
+            assert_eq!(count(text), cut(text).len(), "{text:?}");
+        }
     }
 
     #[test]

@@ -1,0 +1,122 @@
+"""The servers under test as child processes, and what the kernel says of them."""
+
+import http.client
+import os
+import re
+import subprocess
+import sys
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+HERE = Path(__file__).parent
+MODEL = "gpt-oss-20b"
+API_KEY = "sk-compare"
+PATH = "/v1/chat/completions"
+HEADERS = {"content-type": "application/json", "authorization": f"Bearer {API_KEY}"}
+TICKS = os.sysconf("SC_CLK_TCK")
+
+
+def note(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+@dataclass
+class Server:
+    process: subprocess.Popen
+    port: int
+
+    def cpu_seconds(self) -> float:
+        """User and system time of all its threads."""
+        stat = Path(f"/proc/{self.process.pid}/stat").read_text()
+        fields = stat.rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / TICKS
+
+    def rss(self) -> int:
+        """Resident bytes: the heap, the stacks and the parts of files, its own code above all, that are mapped in."""
+        for line in Path(f"/proc/{self.process.pid}/status").read_text().splitlines():
+            if line.startswith("VmRSS:"):
+                return int(line.split()[1]) * 1024
+        raise RuntimeError("the server has ended")
+
+    def threads(self) -> int:
+        return len(os.listdir(f"/proc/{self.process.pid}/task"))
+
+    def post(self, body: bytes) -> bytes:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        connection.request("POST", PATH, body, HEADERS)
+        response = connection.getresponse()
+        answer = response.read()
+        connection.close()
+        if response.status != 200:
+            raise RuntimeError(f"status {response.status}: {answer[:500]!r}")
+        return answer
+
+
+def pinned(command: list[str], cpu: int | None) -> list[str]:
+    return command if cpu is None else ["taskset", "--cpu-list", str(cpu), *command]
+
+
+@contextmanager
+def sconce(program: str, keys_file: Path, cpu: int | None, settings: dict[str, object] | None = None):
+    """sconce on a free port. Its log goes to /dev/null: written, by default a line a request, and not kept."""
+    settings = {"auth.keys_file": keys_file, **(settings or {})}
+    command = [program, "--listen", "127.0.0.1:0"]
+    for key, value in settings.items():
+        command += ["--set", f"{key}={value}"]
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("SCONCE")}
+    process = subprocess.Popen(
+        pinned(command, cpu),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env=environment,
+        cwd="/",
+        text=True,
+    )
+    with ended(process):
+        line = process.stdout.readline()
+        if not line.startswith("listening on "):
+            raise RuntimeError(f"{program} does not start; without its log this is all it said: {line!r}")
+        yield Server(process, int(line.rpartition(":")[2]))
+
+
+@contextmanager
+def fastapi(cpu: int | None, *, access_log: bool = False, delay_ms: int = 0):
+    """The reference under uvicorn at its best: one worker, uvloop, httptools; the access log goes to /dev/null."""
+    # Not a socket of ours: uvicorn takes an inherited one for a Unix socket, and then TCP_NODELAY is never set.
+    command = [sys.executable, "-m", "uvicorn", "fastapi_app:app", "--host", "127.0.0.1", "--port", "0"]
+    command += ["--loop", "uvloop", "--http", "httptools", "--workers", "1"]
+    command += ["--access-log" if access_log else "--no-access-log", "--no-use-colors"]
+    environment = {**os.environ, "API_KEY": API_KEY, "MODEL_ID": MODEL, "ECHO_DELAY_MS": str(delay_ms)}
+    process = subprocess.Popen(
+        pinned(command, cpu),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        env=environment,
+        cwd=HERE,
+        text=True,
+    )
+    with ended(process):
+        said = ""
+        for line in process.stderr:
+            said += line
+            # After this it says nothing more until it ends.
+            if found := re.search(r"running on http://127\.0\.0\.1:(\d+)", line):
+                yield Server(process, int(found[1]))
+                return
+        raise RuntimeError(f"uvicorn does not start: {said}")
+
+
+@contextmanager
+def ended(process: subprocess.Popen):
+    try:
+        yield
+    finally:
+        process.terminate()
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
