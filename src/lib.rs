@@ -21,6 +21,7 @@ pub mod cli;
 pub mod config;
 pub mod generation;
 pub mod http;
+pub mod model;
 pub mod server;
 pub mod telemetry;
 pub mod units;
