@@ -11,6 +11,7 @@
 //! - [`api`]: the only room that knows poem and OpenAI's wire shape.
 //! - [`generation`]: what is asked for and what comes back. Uses nothing of ours.
 //! - [`backend`]: what answers.
+//! - `text` (feature `candle`): words to token ids and back.
 //! - [`units`]: values with a unit, and secrets.
 
 #![warn(clippy::unwrap_used)]
@@ -24,4 +25,6 @@ pub mod http;
 pub mod model;
 pub mod server;
 pub mod telemetry;
+#[cfg(feature = "candle")]
+pub mod text;
 pub mod units;

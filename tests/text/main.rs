@@ -1,0 +1,5 @@
+//! Words ↔ token ids.
+#![cfg(feature = "candle")]
+
+mod chat;
+mod templates;
