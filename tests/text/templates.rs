@@ -1,32 +1,23 @@
 //! Chat templates against Python's jinja2: `tests/fixtures/templates.py` wrote what it gives.
 
-use std::{
-    path::{Path, PathBuf},
-    time::{Duration, UNIX_EPOCH},
-};
+use std::time::{Duration, UNIX_EPOCH};
 
 use sconce::{
     generation::Error,
     text::{ChatTemplate, Clock},
 };
-use serde_json::Value;
 
-use crate::chat::chat;
-
-fn fixtures() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures")
-}
+use crate::{chat::chat, fixture, json};
 
 /// Compares all conversations of the fixture on the template of this name.
 fn check(name: &str) {
-    let fixture = std::fs::read_to_string(fixtures().join("templates.json")).unwrap();
-    let fixture: Value = serde_json::from_str(&fixture).unwrap();
-    let now = UNIX_EPOCH + Duration::from_secs(fixture["now"].as_u64().unwrap());
-    let source = std::fs::read_to_string(fixtures().join(format!("templates/{name}.jinja"))).unwrap();
-    let tokens = fixture["special_tokens"].as_object().unwrap().clone();
+    let table = json("templates.json");
+    let now = UNIX_EPOCH + Duration::from_secs(table["now"].as_u64().unwrap());
+    let source = std::fs::read_to_string(fixture(&format!("templates/{name}.jinja"))).unwrap();
+    let tokens = table["special_tokens"].as_object().unwrap().clone();
     let template = ChatTemplate::from_source(&source, tokens, Clock::fixed(now)).unwrap();
-    let conversations = fixture["conversations"].as_array().unwrap();
-    let expected = fixture["expected"][name].as_array().unwrap();
+    let conversations = table["conversations"].as_array().unwrap();
+    let expected = table["expected"][name].as_array().unwrap();
     assert!(conversations.len() >= 20 && conversations.len() == expected.len());
     let mut wrong = Vec::new();
     for (request, expected) in conversations.iter().zip(expected) {

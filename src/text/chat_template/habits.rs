@@ -47,7 +47,7 @@ impl Habits {
         for (arguments_as_text, null_beside_calls) in
             [(false, true), (false, false), (true, true), (true, false)]
         {
-            if takes_calls(&render, arguments_as_text, null_beside_calls) {
+            if takes_calls(render, arguments_as_text, null_beside_calls) {
                 habits = Self { arguments_as_text, null_beside_calls, ..habits };
                 break;
             }

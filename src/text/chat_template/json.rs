@@ -7,6 +7,8 @@ use minijinja::{
     value::{Kwargs, Rest, ValueKind},
 };
 
+use super::python;
+
 /// `value|tojson(ensure_ascii, indent, separators, sort_keys)`.
 pub(super) fn tojson(
     state: &State<'_, '_>,
@@ -163,26 +165,9 @@ fn object_key(key: &Value) -> Result<String, Error> {
 }
 
 fn number(value: &Value) -> String {
-    if value.is_integer() {
-        return value.to_string();
-    }
-    f64::try_from(value.clone()).map_or_else(|_| value.to_string(), python_float)
-}
-
-/// The shortest digits that give the same number again, laid out as Python's `repr` does.
-fn python_float(number: f64) -> String {
-    if !number.is_finite() {
-        let name = if number.is_nan() { "NaN" } else { "Infinity" };
-        return format!("{}{name}", if number < 0.0 { "-" } else { "" });
-    }
-    let scientific = format!("{number:e}");
-    let (digits, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
-    match exponent.parse::<i32>() {
-        Ok(exponent) if !(-4..16).contains(&exponent) => {
-            let sign = if exponent < 0 { '-' } else { '+' };
-            format!("{digits}e{sign}{:02}", exponent.abs())
-        }
-        _ => format!("{number:?}"),
+    match python::float(value) {
+        Some(float) => python::spell_float(float),
+        None => value.to_string(),
     }
 }
 

@@ -94,14 +94,17 @@ impl ChatTemplate {
         let tool_use = template(TOOL_USE);
         let named =
             [&default].into_iter().chain(&tool_use).map(|template| (template.name, &*template.source));
-        let environment = environment::environment(named, clock)
+        let mut environment = environment::environment(named, clock)
             .map_err(|error| format!("its chat template cannot be compiled: {error:#}"))?;
+        // Enough for small conversations, however the template works.
+        environment.set_fuel(Some(environment::FUEL / 100));
         let mut jinja = Jinja { environment, default, tool_use, special_tokens };
         jinja.default.habits = jinja.habits(&jinja.default);
         if let Some(tool_use) = &jinja.tool_use {
             let habits = jinja.habits(tool_use);
             jinja.tool_use = jinja.tool_use.take().map(|template| Template { habits, ..template });
         }
+        jinja.environment.set_fuel(Some(environment::FUEL));
         Ok(Self(Some(jinja)))
     }
 

@@ -1,6 +1,7 @@
-//! Methods of Python's strings, which templates call as in `message.content.strip()`.
+//! What templates take from Python: methods of strings, as in `message.content.strip()`, and how values are spelt.
 //!
-//! minijinja-contrib has most. Here are those that it lacks and those where Python's white space or arguments differ.
+//! minijinja-contrib has most methods. Here are those that it lacks and those where Python's white space or arguments
+//! differ.
 
 use minijinja::{
     Error, ErrorKind, State, Value,
@@ -31,6 +32,72 @@ pub(super) fn method(
 /// The filter `trim`, which is `str.strip`.
 pub(super) fn trim(text: StringInput<'_>, characters: Option<&str>) -> String {
     strip(text.as_str(), characters, true, true).to_owned()
+}
+
+/// The filter `string`, which is `str`.
+pub(super) fn string(value: &Value) -> Value {
+    match float(value) {
+        Some(float) => spell_float(float).into(),
+        None if value.kind() == ValueKind::String => value.clone(),
+        None => value.to_string().into(),
+    }
+}
+
+/// The filter `indent`. Unlike minijinja's it keeps a line end at the end.
+pub(super) fn indent(
+    text: StringInput<'_>,
+    width: Option<Value>,
+    first: Option<bool>,
+    blank: Option<bool>,
+    named: Kwargs,
+) -> Result<String, Error> {
+    let width = width.or(named.get("width")?).unwrap_or_else(|| Value::from(4));
+    let first = first.or(named.get("first")?).unwrap_or(false);
+    let blank = blank.or(named.get("blank")?).unwrap_or(false);
+    named.assert_all_used()?;
+    let indention = match width.as_str() {
+        Some(text) => text.to_owned(),
+        None => " ".repeat(usize::try_from(width)?.min(1000)),
+    };
+    let mut indented = String::new();
+    for (place, line) in text.as_str().split('\n').enumerate() {
+        if place > 0 {
+            indented.push('\n');
+        }
+        if if place == 0 { first } else { blank || !line.is_empty() } {
+            indented.push_str(&indention);
+        }
+        indented.push_str(line);
+    }
+    Ok(indented)
+}
+
+/// The number, where `value` is one with a fraction.
+pub(super) fn float(value: &Value) -> Option<f64> {
+    let fractional = value.kind() == ValueKind::Number && !value.is_integer();
+    fractional.then(|| f64::try_from(value.clone()).ok()).flatten()
+}
+
+/// The shortest digits that give the same number again, laid out as Python's `repr` does.
+pub(super) fn spell_float(number: f64) -> String {
+    if !number.is_finite() {
+        let name = if number.is_nan() { "NaN" } else { "Infinity" };
+        return format!("{}{name}", if number < 0.0 { "-" } else { "" });
+    }
+    let scientific = format!("{number:e}");
+    let (digits, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
+    match exponent.parse::<i32>() {
+        Ok(exponent) if !(-4..16).contains(&exponent) => {
+            let sign = if exponent < 0 { '-' } else { '+' };
+            format!("{digits}e{sign}{:02}", exponent.abs())
+        }
+        _ => format!("{number:?}"),
+    }
+}
+
+/// The test `iterable`. minijinja lets templates walk through `none`, which Python does not.
+pub(super) fn is_iterable(value: &Value) -> bool {
+    !value.is_none() && (value.is_undefined() || value.try_iter().is_ok())
 }
 
 /// `None` where this is no method of ours.
