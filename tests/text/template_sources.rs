@@ -230,3 +230,32 @@ fn the_clock_is_given() {
     assert_eq!(at(1_735_603_200), "2024-12-31 00:00:00 Tue Dec 366");
     assert_eq!(at(4_107_542_400), "2100-03-01 00:00:00 Mon Mar 060");
 }
+
+#[test]
+fn line_ends_of_other_systems_are_as_in_jinja2() {
+    let template = template("a\r\nb\r{% if true %}\r\nc\r\n{% endif %}\r\n");
+    assert_eq!(template.render(&chat(&hello())).unwrap(), "a\nb\nc\n");
+}
+
+#[test]
+fn what_a_template_expects_of_calls_is_found_out() {
+    let call = json!({ "id": "call00001", "function": { "name": "look", "arguments": r#"{"at":"Paris"}"# } });
+    let request = json!({ "messages": [
+        { "role": "user", "content": "Look!" }, { "role": "assistant", "content": null, "tool_calls": [call] },
+    ] });
+    for (content, arguments, expected) in [
+        ("m.content", "c.arguments", r#"Look!look{"at":"Paris"}"#),
+        ("(m.content or '')", "(c.arguments | tojson)", r#"Look!look{"at": "Paris"}"#),
+        (
+            "('nothing' if m.content is none else m.content)",
+            "(c.arguments | tojson)",
+            r#"Look!nothinglook{"at": "Paris"}"#,
+        ),
+    ] {
+        let calls = format!(
+            "{{% for t in m.tool_calls %}}{{% set c = t.function %}}{{{{ c.name ~ {arguments} }}}}{{% endfor %}}"
+        );
+        let source = format!("{{% for m in messages %}}{{{{ {content} }}}}{calls}{{% endfor %}}");
+        assert_eq!(template(&source).render(&chat(&request)).unwrap(), expected, "{source}");
+    }
+}

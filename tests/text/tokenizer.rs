@@ -133,3 +133,17 @@ fn files_that_are_no_tokenizer_are_refused() {
     let missing = Tokenizer::from_file(&fixture("tokenizers/nothing.json")).err().unwrap();
     assert!(missing.to_string().contains("nothing.json"), "{missing}");
 }
+
+#[test]
+fn added_tokens_stand_for_their_own_characters() {
+    let mut description = json("tokenizers/byte_level.json");
+    // In GPT-2's alphabet each "é" is the byte 0xe9; in an added token it is the letter.
+    let letter = serde_json::json!({
+        "id": 502, "content": "éé", "single_word": false, "lstrip": false, "rstrip": false,
+        "normalized": false, "special": false,
+    });
+    description["added_tokens"].as_array_mut().unwrap().push(letter);
+    let tokenizer = Tokenizer::from_json(description.to_string().as_bytes()).unwrap();
+    assert_eq!(tokenizer.encode("néée", false).unwrap()[1], 502);
+    assert_eq!(tokenizer.token_bytes(502), Some("éé".as_bytes()));
+}
