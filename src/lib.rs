@@ -11,6 +11,7 @@
 //! - [`api`]: the only room that knows poem and OpenAI's wire shape.
 //! - [`generation`]: what is asked for and what comes back. Uses nothing of ours.
 //! - [`backend`]: what answers.
+//! - `text` (feature `candle`): words to token ids and back.
 //! - [`units`]: values with a unit, and secrets.
 
 #![warn(clippy::unwrap_used)]
@@ -21,6 +22,9 @@ pub mod cli;
 pub mod config;
 pub mod generation;
 pub mod http;
+pub mod model;
 pub mod server;
 pub mod telemetry;
+#[cfg(feature = "candle")]
+pub mod text;
 pub mod units;

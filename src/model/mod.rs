@@ -1,0 +1,54 @@
+//! Models: from a directory or a file to the logits of the next token.
+//!
+//! The engine knows a model by [`Forward`] alone.
+
+/// Tokens in one block of the KV cache.
+pub const BLOCK: usize = 16;
+
+/// What the engine must know of a model.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shape {
+    pub vocabulary: usize,
+    /// Tokens of prompt and completion together.
+    pub context_length: usize,
+    /// Bytes that one block of [`BLOCK`] tokens takes in all layers of the KV cache.
+    pub block_bytes: usize,
+}
+
+/// Which rows of a chunk the engine wants logits of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rows {
+    None,
+    Last,
+    All,
+}
+
+/// Some tokens of one sequence, to be run through the model together with those of others.
+#[derive(Debug, Clone, Copy)]
+pub struct Chunk<'a> {
+    pub tokens: &'a [u32],
+    /// Position of the first of them in the sequence.
+    pub start: usize,
+    /// The sequence's blocks in order; they cover at least `start + tokens.len()` tokens. Their first `start` places
+    /// hold what earlier chunks put there.
+    pub blocks: &'a [u32],
+    pub rows: Rows,
+}
+
+/// Why a forward pass failed. The model stays usable.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct ForwardError(pub String);
+
+/// A model that is loaded, with its KV cache.
+pub trait Forward: Send {
+    fn shape(&self) -> &Shape;
+
+    /// Makes room for `blocks` blocks, numbered from 0; what the cache held is lost.
+    fn allocate(&mut self, blocks: usize) -> Result<(), ForwardError>;
+
+    /// Runs a ragged batch. Returns the logits of the wanted rows, `vocabulary` values each, in the chunks' order and
+    /// within a chunk in the tokens' order. Each row's bits depend on its own sequence alone: not on the rest of the
+    /// batch, the chunking, the blocks' numbers or the number of threads.
+    fn forward(&mut self, chunks: &[Chunk<'_>]) -> Result<Vec<f32>, ForwardError>;
+}
