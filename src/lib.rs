@@ -11,6 +11,8 @@
 //! - [`api`]: the only room that knows poem and OpenAI's wire shape.
 //! - [`generation`]: what is asked for and what comes back. Uses nothing of ours.
 //! - [`backend`]: what answers.
+//! - `model`: from a directory or a file to the logits of the next token.
+//! - `kernels`: the CPU's arithmetic. `unsafe` lives there only.
 //! - [`units`]: values with a unit, and secrets.
 
 #![warn(clippy::unwrap_used)]
@@ -21,6 +23,9 @@ pub mod cli;
 pub mod config;
 pub mod generation;
 pub mod http;
+#[cfg(feature = "candle")]
+pub mod kernels;
+#[cfg(feature = "candle")]
 pub mod model;
 pub mod server;
 pub mod telemetry;
