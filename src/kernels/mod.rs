@@ -19,6 +19,7 @@
 //! - [`matrix`]: packed weights and their product with rows.
 //! - [`norm`], [`activation`], [`softmax`], [`rotary`], [`attention`]: the rest of a decoder.
 //! - [`math`]: exp, tanh and erfc of sixteen lanes. [`precise`]: functions in f64 for tables.
+//! - [`vector`]: sums of rows. [`mapped`]: files seen as memory.
 //! - [`dtype`]: element types of weights, and of the KV cache.
 
 pub mod activation;
@@ -27,6 +28,7 @@ pub mod attention;
 pub mod cpu;
 pub mod dtype;
 pub mod isa;
+pub mod mapped;
 pub mod math;
 pub mod matrix;
 pub mod norm;
@@ -36,6 +38,7 @@ pub mod rotary;
 pub mod simd;
 pub mod softmax;
 mod split;
+pub mod vector;
 
 #[cfg(test)]
 mod reference;

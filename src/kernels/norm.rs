@@ -2,7 +2,7 @@
 
 use super::{
     cpu::Cpu,
-    isa::Kernel,
+    isa::{Isa, Kernel},
     simd::{LANES, Simd},
 };
 
@@ -38,7 +38,7 @@ impl Norm {
         cpu.for_rows(out, self.width, |i, out| {
             let x = &x[i * self.width..(i + 1) * self.width];
             out.copy_from_slice(x);
-            self.row(cpu, i, out);
+            self.row(cpu.isa, i, out);
         });
     }
 
@@ -47,18 +47,23 @@ impl Norm {
     /// # Panics
     /// When `x` holds no whole number of widths.
     pub fn apply_in_place(&self, cpu: &Cpu, x: &mut [f32]) {
-        cpu.for_rows(x, self.width, |i, x| self.row(cpu, i, x));
+        cpu.for_rows(x, self.width, |i, x| self.row(cpu.isa, i, x));
     }
 
-    fn row(&self, cpu: &Cpu, index: usize, row: &mut [f32]) {
-        let part = |values: &'_ Option<Vec<f32>>| -> Option<std::ops::Range<usize>> {
-            let values = values.as_ref()?;
-            let first = index * self.width % values.len();
-            Some(first..first + self.width)
+    /// Normalises the heads of one row on this thread.
+    pub fn apply_to_heads(&self, isa: Isa, heads: &mut [f32]) {
+        for (i, head) in heads.chunks_exact_mut(self.width).enumerate() {
+            self.row(isa, i, head);
+        }
+    }
+
+    fn row(&self, isa: Isa, index: usize, row: &mut [f32]) {
+        let part = |values: &[f32]| {
+            index * self.width % values.len()..index * self.width % values.len() + self.width
         };
-        let weight = part(&self.weight).and_then(|range| Some(&self.weight.as_ref()?[range]));
-        let bias = part(&self.bias).and_then(|range| Some(&self.bias.as_ref()?[range]));
-        cpu.isa.run(NormRow { kind: self.kind, eps: self.eps, weight, bias, row });
+        let weight = self.weight.as_deref().map(|weight| &weight[part(weight)]);
+        let bias = self.bias.as_deref().map(|bias| &bias[part(bias)]);
+        isa.run(NormRow { kind: self.kind, eps: self.eps, weight, bias, row });
     }
 }
 

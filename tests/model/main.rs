@@ -1,0 +1,9 @@
+//! Models against Hugging Face transformers, and against themselves.
+
+#![cfg(feature = "candle")]
+
+mod cases;
+mod golden;
+mod invariance;
+mod refusals;
+mod weights;
