@@ -69,6 +69,6 @@ fn with_keys_and_values_in_bf16_too() {
         assert!(alone(&mut *model, &case.input) == busy(&mut *model, &case.input), "{name}");
         let (logits, _) = answer(&mut *model, &case.input, 0);
         let difference = logits.iter().zip(&case.logits).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-        assert!(difference > 0.0 && difference < 0.1, "{name} {difference}");
+        assert!(difference > 0.0 && difference < 0.3, "{name} {difference}");
     }
 }

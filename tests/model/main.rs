@@ -3,6 +3,7 @@
 #![cfg(feature = "candle")]
 
 mod cases;
+mod files;
 mod golden;
 mod invariance;
 mod refusals;
