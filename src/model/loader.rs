@@ -8,6 +8,7 @@ use super::{
     decoder::{self, Decoder},
     description::Description,
     error::LoadError,
+    gguf::Gguf,
     safetensors::Directory,
     tensors::Tensors,
 };
@@ -45,32 +46,62 @@ pub struct Memory {
 
 /// A model whose headers have been read.
 pub struct Model {
-    config: Config,
-    tensors: Box<dyn Tensors>,
+    source: Source,
 }
 
-/// Opens a directory with `config.json` and safetensors.
+enum Source {
+    Directory { config: Config, tensors: Directory },
+    Gguf(Gguf),
+}
+
+/// Opens a directory with `config.json` and safetensors, or a GGUF file.
 ///
 /// # Errors
 /// When a file is missing or malformed.
 pub fn open(path: &Path) -> Result<Model, LoadError> {
-    Ok(Model { config: Config::read(path)?, tensors: Box::new(Directory::open(path)?) })
+    let source = if path.is_dir() {
+        Source::Directory { config: Config::read(path)?, tensors: Directory::open(path)? }
+    } else {
+        Source::Gguf(Gguf::open(path)?)
+    };
+    Ok(Model { source })
 }
 
 impl Model {
+    fn describe(&self, options: &Options) -> Result<Description, LoadError> {
+        match &self.source {
+            Source::Directory { config, .. } => Ok(architectures::describe(config, options.context_length)?),
+            Source::Gguf(gguf) => {
+                let mut description = architectures::describe(&gguf.config, options.context_length)?;
+                gguf.adjust(&mut description);
+                Ok(description)
+            }
+        }
+    }
+
+    fn tensors(&self) -> &dyn Tensors {
+        match &self.source {
+            Source::Directory { tensors, .. } => tensors,
+            Source::Gguf(gguf) => gguf,
+        }
+    }
+
     /// What the model will take.
     ///
     /// # Errors
     /// When the configuration cannot be served.
     pub fn memory(&self, options: &Options) -> Result<Memory, LoadError> {
-        let description = architectures::describe(&self.config, options.context_length)?;
+        let description = self.describe(options)?;
+        let tensors = self.tensors();
         let embedding = format!("{}.weight", description.embedding.tokens);
         let bare = embedding.strip_prefix(description.prefix).unwrap_or(&embedding);
-        let table = self.tensors.bytes_of(&embedding).or_else(|| self.tensors.bytes_of(bare)).unwrap_or(0);
-        let mapped = self.tensors.bytes();
+        let in_place = |name: &str| {
+            description.head.is_some() && (name == embedding || name == bare) && tensors.is_mapped(name)
+        };
+        let loaded = tensors.names().into_iter().filter(|name| !in_place(name));
         Ok(Memory {
-            mapped,
-            weights: if description.head.is_some() { mapped - table } else { mapped },
+            mapped: tensors.bytes(),
+            weights: loaded.filter_map(|name| tensors.loaded_bytes(&name)).sum(),
             block: decoder::block_bytes(&description, options.kv) as u64,
             row: row_bytes(&description),
         })
@@ -81,9 +112,9 @@ impl Model {
     /// # Errors
     /// When a tensor is missing, has another shape than the configuration says, or has no place in the architecture.
     pub fn load(self, options: &Options) -> Result<Box<dyn Forward>, LoadError> {
-        let description = architectures::describe(&self.config, options.context_length)?;
+        let description = self.describe(options)?;
         let cpu = Cpu::new(options.threads);
-        Ok(Box::new(Decoder::build(cpu, &description, &*self.tensors, options.kv)?))
+        Ok(Box::new(Decoder::build(cpu, &description, self.tensors(), options.kv)?))
     }
 }
 

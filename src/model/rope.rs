@@ -58,7 +58,7 @@ impl Rope {
             reason = "a part of a head, which transformers truncates in the same way"
         )]
         let dim = (self.head_dim as f64 * partial) as usize;
-        if dim == 0 || dim > self.head_dim || dim % 2 != 0 || !(theta > 0.0) {
+        if dim == 0 || dim > self.head_dim || !dim.is_multiple_of(2) || theta <= 0.0 {
             return Err(ConfigError::Unsupported(format!(
                 "rotary embedding of {dim} dimensions with base {theta}"
             )));
@@ -76,6 +76,7 @@ impl Rope {
                 let factor = number(parameters, "factor")?;
                 (base.iter().map(|frequency| frequency / factor).collect(), 1.0)
             }
+            "factors" => (divided(parameters, "factors", &base)?, 1.0),
             "llama3" => (llama3(parameters, &base)?, 1.0),
             "yarn" => yarn(config, parameters, &base, theta)?,
             "longrope" | "su" => self.longrope(config, parameters, &base)?,
@@ -100,19 +101,25 @@ impl Rope {
         let trained = trained_length(config, parameters)?.unwrap_or(longest);
         let long = as_f64(self.context_length) > trained;
         let key = if long { "long_factor" } else { "short_factor" };
-        let factors = parameters.numbers(key)?.ok_or_else(|| ConfigError::Missing(key.to_owned()))?;
-        if factors.len() != base.len() {
-            let message = format!("{key} of {} numbers for {} frequencies", factors.len(), base.len());
-            return Err(ConfigError::Unsupported(message));
-        }
+        let frequencies = divided(parameters, key, base)?;
         let stretch = longest / trained;
         let factor = match parameters.find_number("attention_factor")? {
             Some(factor) => factor,
             None if stretch <= 1.0 => 1.0,
             None => (1.0 + precise::ln(stretch) / precise::ln(trained)).sqrt(),
         };
-        Ok((base.iter().zip(factors).map(|(frequency, factor)| frequency / factor).collect(), factor))
+        Ok((frequencies, factor))
     }
+}
+
+/// Each frequency divided by its own factor.
+fn divided(parameters: &Config, key: &str, base: &[f64]) -> Result<Vec<f64>, ConfigError> {
+    let factors = parameters.numbers(key)?.ok_or_else(|| ConfigError::Missing(key.to_owned()))?;
+    if factors.len() != base.len() {
+        let message = format!("{key} of {} numbers for {} frequencies", factors.len(), base.len());
+        return Err(ConfigError::Unsupported(message));
+    }
+    Ok(base.iter().zip(factors).map(|(frequency, factor)| frequency / factor).collect())
 }
 
 /// Llama 3.1: long waves are stretched, short ones kept, those between interpolated.

@@ -104,8 +104,12 @@ impl Tensors for Directory {
         self.0.values().map(|entry| entry.range.len() as u64).sum()
     }
 
-    fn bytes_of(&self, name: &str) -> Option<u64> {
+    fn loaded_bytes(&self, name: &str) -> Option<u64> {
         self.0.get(name).map(|entry| entry.range.len() as u64)
+    }
+
+    fn is_mapped(&self, name: &str) -> bool {
+        self.0.contains_key(name)
     }
 
     fn tensor(&self, name: &str) -> Result<Option<Tensor>, LoadError> {

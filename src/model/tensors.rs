@@ -13,8 +13,10 @@ pub(super) trait Tensors {
     fn names(&self) -> Vec<String>;
     /// Bytes of all of them, as stored.
     fn bytes(&self) -> u64;
-    /// Bytes of one, as stored.
-    fn bytes_of(&self, name: &str) -> Option<u64>;
+    /// Bytes of one when it is loaded.
+    fn loaded_bytes(&self, name: &str) -> Option<u64>;
+    /// Whether it is read in place: a table need not be copied.
+    fn is_mapped(&self, name: &str) -> bool;
     /// None: there is no such tensor.
     fn tensor(&self, name: &str) -> Result<Option<Tensor>, LoadError>;
 }

@@ -4,6 +4,7 @@
 
 mod cases;
 mod files;
+mod gguf;
 mod golden;
 mod invariance;
 mod refusals;

@@ -17,7 +17,7 @@ pub(super) fn describe(config: &Config, context_length: usize) -> Result<Descrip
     norm_heads(&base, &mut description, HeadNorm::Head)?;
     if config.has("sliding_window") {
         let pattern = config.find_size(&["sliding_window_pattern"])?.unwrap_or(4).max(1);
-        let sliding = |i: usize| (i + 1) % pattern != 0;
+        let sliding = |i: usize| !(i + 1).is_multiple_of(pattern);
         slide(config, &mut description, sliding)?;
         // In a mixed model the layers that see everything have no positions.
         let types = layer_types(config, description.layers.len(), sliding)?;

@@ -35,7 +35,7 @@ pub(super) fn three(config: &Config, context_length: usize) -> Result<Descriptio
     norm_heads(&base, &mut description, HeadNorm::Head)?;
     let pattern =
         config.find_size(&["sliding_window_pattern", "_sliding_window_pattern"])?.unwrap_or(6).max(1);
-    let sliding = |i: usize| (i + 1) % pattern != 0;
+    let sliding = |i: usize| !(i + 1).is_multiple_of(pattern);
     slide(config, &mut description, sliding)?;
 
     let local = if config.has("rope_parameters") {

@@ -84,10 +84,8 @@ pub(super) fn describe(config: &Config, context_length: Option<usize>) -> Result
     let Some((_, describe)) = TABLE.iter().find(|(name, _)| *name == found) else {
         return Err(ConfigError::Architecture { found: found.to_owned(), supported: supported() });
     };
-    let longest = match config.find_size(&["max_position_embeddings", "n_positions", "seq_length"])? {
-        Some(longest) => longest,
-        // Without learned positions nothing but training bounds these (Bloom).
-        None => 2048,
-    };
+    let longest = config.find_size(&["max_position_embeddings", "n_positions", "seq_length"])?;
+    // Nothing but training bounds a model without learned positions (Bloom).
+    let longest = longest.unwrap_or(2048);
     describe(config, context_length.map_or(longest, |wanted| wanted.min(longest)))
 }

@@ -46,7 +46,7 @@ pub(super) fn two(config: &Config, context_length: usize) -> Result<Description,
 /// Three layers of four slide.
 pub(super) fn three(config: &Config, context_length: usize) -> Result<Description, ConfigError> {
     let mut description = two(config, context_length)?;
-    let sliding = |i: usize| (i + 1) % 4 != 0;
+    let sliding = |i: usize| !(i + 1).is_multiple_of(4);
     slide(config, &mut description, sliding)?;
     let base = Base { norm_eps: 1e-5, ..Base::new(config, context_length) };
     let local = if config.has("rope_parameters") {
