@@ -11,7 +11,14 @@
 //! - [`api`]: the only room that knows poem and OpenAI's wire shape.
 //! - [`generation`]: what is asked for and what comes back. Uses nothing of ours.
 //! - [`backend`]: what answers.
-//! - `text` (feature `candle`): words to token ids and back.
+//!
+//! With the feature `candle`, local inference:
+//!
+//! - `text`: words to token ids and back. `backend::candle` joins it with
+//! - `engine`: continuous batching, token ids only, on
+//! - `model`: from a directory or a file to the logits of the next token, with
+//! - `kernels`: the CPU's arithmetic. `unsafe` lives there only.
+//!
 //! - [`units`]: values with a unit, and secrets.
 
 #![warn(clippy::unwrap_used)]
@@ -22,6 +29,9 @@ pub mod cli;
 pub mod config;
 pub mod generation;
 pub mod http;
+#[cfg(feature = "candle")]
+pub mod kernels;
+#[cfg(feature = "candle")]
 pub mod model;
 pub mod server;
 pub mod telemetry;

@@ -64,7 +64,7 @@ pub async fn run(
     }
     let api = Api::new(api::Parts {
         prefix: config.api_prefix.clone(),
-        models,
+        models: models.clone(),
         keys,
         limits: config.limits.clone(),
         cors: config.cors.clone(),
@@ -83,10 +83,18 @@ pub async fn run(
     };
     let serving = http::serve(listeners, &config.server, tls.clone(), service, shutdown.clone());
     tokio::pin!(serving);
+    let loading = models.load();
+    tokio::pin!(loading);
+    let mut loaded = false;
 
     loop {
         tokio::select! {
             () = &mut serving => return Ok(()),
+            outcome = &mut loading, if !loaded => {
+                outcome.map_err(Error::Configuration)?;
+                loaded = true;
+                tracing::info!("ready");
+            }
             signal = signals.next() => match signal {
                 Asked::Reload => apply(reload(), &api, tls.as_deref()),
                 Asked::Stop => break,

@@ -1,6 +1,8 @@
 //! What answers requests: the trait that every backend fulfils, their configuration, and the registry that finds
 //! one by the model id that it serves.
 
+#[cfg(feature = "candle")]
+pub mod candle;
 pub mod echo;
 
 use std::{
@@ -8,7 +10,7 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, try_join_all};
 use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -22,15 +24,25 @@ pub enum Kind {
     /// Deterministic answers without a model: a stand-in for client test suites.
     #[default]
     Echo,
+    /// Local inference.
+    #[cfg(feature = "candle")]
+    #[serde(alias = "transformers")]
+    Candle,
 }
 
 impl Kind {
-    pub const ALL: [Self; 1] = [Self::Echo];
+    pub const ALL: &[Self] = &[
+        Self::Echo,
+        #[cfg(feature = "candle")]
+        Self::Candle,
+    ];
 
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Echo => "echo",
+            #[cfg(feature = "candle")]
+            Self::Candle => "candle",
         }
     }
 }
@@ -41,7 +53,7 @@ impl Kind {
 #[serde(deny_unknown_fields, default)]
 #[garde(allow_unvalidated)]
 pub struct Config {
-    /// What answers: `echo`.
+    /// What answers: `echo`, or `candle` where the build has it.
     pub backend: Kind,
     /// Tokens that an answer may have when the request does not say. The echo backend answers whole.
     #[garde(range(min = 1))]
@@ -58,6 +70,10 @@ pub struct Config {
     /// The echo backend's own settings.
     #[garde(dive)]
     pub echo: echo::Config,
+    /// Local inference's own settings.
+    #[cfg(feature = "candle")]
+    #[garde(dive)]
+    pub candle: candle::Config,
 }
 
 impl Default for Config {
@@ -68,6 +84,8 @@ impl Default for Config {
             temperature: None,
             top_p: None,
             echo: echo::Config::default(),
+            #[cfg(feature = "candle")]
+            candle: candle::Config::default(),
         }
     }
 }
@@ -98,6 +116,14 @@ pub trait Backend: Send + Sync {
     fn card(&self) -> &ModelCard;
 
     fn readiness(&self) -> Readiness;
+
+    /// Makes ready to serve. Called once, when the daemon starts; the model is not ready before.
+    ///
+    /// # Errors
+    /// Why it can never serve.
+    fn load(&self) -> BoxFuture<'_, Result<(), String>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
 
     /// Starts a generation. What can be refused is refused here, before the first event.
     fn generate(&self, request: GenerationRequest) -> BoxFuture<'_, Result<Events, Error>>;
@@ -144,6 +170,8 @@ impl Registry {
         let build = |(id, config): (&String, &Config)| {
             let backend: Box<dyn Backend> = match config.backend {
                 Kind::Echo => Box::new(echo::Echo::new(id, config, created)),
+                #[cfg(feature = "candle")]
+                Kind::Candle => Box::new(candle::Candle::new(id, config, created)),
             };
             (id.clone(), Model { kind: config.backend, backend })
         };
@@ -164,6 +192,19 @@ impl Registry {
     /// Every model with its id.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &Model)> {
         self.models.iter().map(|(id, model)| (id.as_str(), model))
+    }
+
+    /// Loads every model.
+    ///
+    /// # Errors
+    /// Which of them can never serve, and why.
+    pub async fn load(&self) -> Result<(), String> {
+        let load = |(id, model): (&str, &Model)| {
+            let id = id.to_owned();
+            let loading = model.backend.load();
+            async move { loading.await.map_err(|error| format!("the model '{id}' cannot be served: {error}")) }
+        };
+        try_join_all(self.iter().map(load)).await.map(drop)
     }
 
     /// `NotReady`, with every reason, until each model can serve.

@@ -19,7 +19,7 @@ pub(super) fn refusal(name: &str) -> Option<String> {
     if Kind::deserialize(written).is_ok() {
         return None;
     }
-    let here = Kind::ALL.map(Kind::as_str);
+    let here: Vec<&str> = Kind::ALL.iter().map(|kind| kind.as_str()).collect();
     let has = here.join(", ");
     Some(match KNOWN.iter().find(|(known, _)| *known == name) {
         Some((_, backend)) => format!("this build does not have the {backend} backend; it has: {has}"),

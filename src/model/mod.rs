@@ -1,6 +1,33 @@
 //! Models: from a directory or a file to the logits of the next token.
 //!
-//! The engine knows a model by [`Forward`] alone.
+//! The engine knows a model by [`Forward`] alone. A directory or a GGUF file becomes one like this:
+//!
+//! `model::open(path)?` reads headers; `.memory(&options)?` tells what it will take; `.load(&options)?` packs the weights.
+//!
+//! - [`config`]: `config.json`, in the styles of transformers 4 and 5.
+//! - `architectures`: one small file an architecture, which makes of it a `description`: a decoder as data.
+//! - `rope`: rotary frequencies.
+//! - `tensors`, `safetensors`, `gguf`: named tensors and where they come from.
+//! - `builder`: from named tensors to packed weights.
+//! - `decoder`: the forward pass, one for all.
+//! - [`loader`]: all of it together.
+
+mod architectures;
+mod builder;
+pub mod config;
+mod decoder;
+mod description;
+mod error;
+mod gguf;
+pub mod loader;
+mod rope;
+mod safetensors;
+mod tensors;
+
+pub use crate::kernels::attention::KvType;
+pub use architectures::supported;
+pub use error::LoadError;
+pub use loader::{Memory, Model, Options, open};
 
 /// Tokens in one block of the KV cache.
 pub const BLOCK: usize = 16;

@@ -5,10 +5,12 @@
 
 mod answer;
 mod defaults;
+mod fingerprint;
+mod memory;
 mod prepare;
 
 use std::{
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{Arc, OnceLock},
 };
 
@@ -21,16 +23,21 @@ use super::{Backend, ModelCard, Readiness, Tokenizer};
 use crate::{
     engine::{self, Engine, Memory},
     generation::{Chat, EmbeddingRequest, Embeddings, Error, Events, GenerationRequest, PromptText},
+    model::{self, Forward, KvType},
     text::{self, ChatTemplate, Clock},
     units::ByteSize,
 };
+
+/// Tokens of a choice that may wait for their reader before it pauses.
+const BUFFERED_TOKENS: usize = 256;
 
 /// Settings of the candle backend.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema, garde::Validate)]
 #[serde(deny_unknown_fields, default)]
 #[garde(allow_unvalidated)]
 pub struct Config {
-    /// Where the model is: a directory in Hugging Face's layout (`config.json`, `tokenizer.json`, `*.safetensors`).
+    /// Where the model is: a directory in Hugging Face's layout (`config.json`, `tokenizer.json`, `*.safetensors`), or a
+    /// GGUF file with its `tokenizer.json` beside it.
     pub source: Option<PathBuf>,
     /// Threads that compute. Unset: one for each core. The answers do not depend on it.
     #[garde(inner(range(min = 1, max = 1024)))]
@@ -117,21 +124,68 @@ impl Candle {
 
 impl Loaded {
     fn load(config: &Config, created: u64) -> Result<Self, String> {
-        let Some(directory) = &config.source else {
-            return Err("no model is named: set `candle.source` to a directory".to_owned());
+        let Some(source) = &config.source else {
+            return Err("no model is named: set `candle.source` to its directory".to_owned());
         };
+        // What belongs to a GGUF file lies beside it.
+        let directory = if source.is_dir() { source } else { source.parent().unwrap_or(source) };
         let text = |error: text::LoadError| error.to_string();
         let tokenizer = text::Tokenizer::from_file(&directory.join("tokenizer.json")).map_err(text)?;
         let template = ChatTemplate::from_directory(directory, Clock::default()).map_err(text)?;
         let defaults = Defaults::read(directory)?;
-        let threads = config.threads.map_or_else(cores, |threads| threads as usize);
-        let model = model::load(directory, threads).map_err(|error| error.to_string())?;
-        let context_length = config.context_length.map_or(usize::MAX, |limit| limit as usize).min(model.shape().context_length);
-        todo!()
+        let options = model::Options {
+            threads: config.threads.map_or_else(cores, |threads| threads as usize),
+            context_length: config.context_length.map(|length| length as usize),
+            kv: KvType::F32,
+        };
+        let lacking = |error: model::LoadError| error.to_string();
+        let opened = model::open(source).map_err(lacking)?;
+        let memory = opened.memory(&options).map_err(lacking)?;
+        let rows = u64::from(config.max_batch_tokens.max(config.max_sequences));
+        fits(&memory, config.kv_cache, memory.row * rows)?;
+        let model = opened.load(&options).map_err(lacking)?;
+        let context_length = model.shape().context_length;
+        let fingerprint = fingerprint::fingerprint(source, context_length);
+        let card = ModelCard {
+            created,
+            owner: "sconce".to_owned(),
+            fingerprint: fingerprint.map_err(|error| format!("{}: {error}", source.display()))?,
+            context_length: u32::try_from(context_length).unwrap_or(u32::MAX),
+        };
+        let config = engine::Config {
+            memory: Memory::Bytes(config.kv_cache.0),
+            max_batch_tokens: config.max_batch_tokens as usize,
+            max_sequences: config.max_sequences as usize,
+            max_waiting: config.max_waiting as usize,
+            prefix_cache: config.prefix_cache,
+            buffered_tokens: BUFFERED_TOKENS,
+        };
+        let engine = Engine::start(model, config).map_err(|error| error.to_string())?;
+        Ok(Self { tokenizer, template, defaults, engine, card })
     }
 
     fn context_length(&self) -> usize {
         self.card.context_length as usize
+    }
+}
+
+/// Refuses a model that would not fit, with the sum, before the system would kill somebody for it.
+fn fits(memory: &model::Memory, kv_cache: ByteSize, activations: u64) -> Result<(), String> {
+    let needed = memory.weights + kv_cache.0 + activations;
+    match memory::available() {
+        Some(available) if needed > available => {
+            let mib = |bytes: u64| bytes.div_ceil(1 << 20);
+            Err(format!(
+                "it needs {} MiB of memory (weights {}, KV cache {}, activations {}), but {} MiB are available; \
+                 take a smaller model, or lower candle.kv_cache or candle.max_batch_tokens",
+                mib(needed),
+                mib(memory.weights),
+                mib(kv_cache.0),
+                mib(activations),
+                mib(available)
+            ))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -1,0 +1,71 @@
+use super::*;
+use crate::kernels::reference::{all_ways, bits, numbers};
+
+fn bytes(values: &[f32], dtype: Dtype) -> Vec<u8> {
+    let each = |&value: &f32| match dtype {
+        Dtype::F32 => value.to_le_bytes().to_vec(),
+        Dtype::F16 => f16::from_f32(value).to_le_bytes().to_vec(),
+        Dtype::Bf16 => bf16::from_f32(value).to_le_bytes().to_vec(),
+    };
+    values.iter().flat_map(each).collect()
+}
+
+fn rows(data: &[u8], dtype: Dtype, n: usize, k: usize) -> Vec<Row<'_>> {
+    (0..n).map(|row| Row { data, dtype, first: row * k, step: 1 }).collect()
+}
+
+#[test]
+fn the_same_bits_whatever_runs_and_however_many_rows() {
+    for dtype in [Dtype::F32, Dtype::F16, Dtype::Bf16] {
+        for (n, k) in [(16, 8), (7, 5), (300, 67), (144, 256)] {
+            let data = bytes(&numbers(n * k, 1), dtype);
+            let (x, bias) = (numbers(21 * k, 2), numbers(n, 3));
+            let mut expected: Option<Vec<u32>> = None;
+            for cpu in all_ways() {
+                let matrix = Matrix::pack(&cpu, k, &rows(&data, dtype, n, k));
+                for m in [1, 2, 3, 4, 5, 7, 8, 9, 13, 16, 21] {
+                    let mut out = vec![0.0; m * n];
+                    matrix.matmul(&cpu, &x[..m * k], Some(&bias), &mut out);
+                    let expected = expected.get_or_insert_with(|| {
+                        let mut all = vec![0.0; 21 * n];
+                        matrix.matmul(&cpu, &x, Some(&bias), &mut all);
+                        bits(&all)
+                    });
+                    assert_eq!(bits(&out), expected[..m * n], "{dtype:?} {n}×{k} m={m} {}", cpu.isa.name());
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn close_to_f64() {
+    let (n, k) = (50, 700);
+    let weights = numbers(n * k, 5);
+    let x = numbers(k, 6);
+    let cpu = Cpu::new(1);
+    let data = bytes(&weights, Dtype::F32);
+    let mut out = vec![0.0; n];
+    Matrix::pack(&cpu, k, &rows(&data, Dtype::F32, n, k)).matmul(&cpu, &x, None, &mut out);
+    for (n, out) in out.iter().enumerate() {
+        let exact: f64 = (0..k).map(|i| f64::from(weights[n * k + i]) * f64::from(x[i])).sum();
+        assert!((f64::from(*out) - exact).abs() < 1e-4, "{out} {exact}");
+    }
+}
+
+#[test]
+fn rows_come_back_as_they_went_in_and_columns_may_be_rows() {
+    let (n, k) = (21, 9);
+    let weights = numbers(n * k, 7);
+    let data = bytes(&weights, Dtype::Bf16);
+    let cpu = Cpu::new(2);
+    let transposed: Vec<Row<'_>> =
+        (0..n).map(|column| Row { data: &data, dtype: Dtype::Bf16, first: column, step: n }).collect();
+    let matrix = Matrix::pack(&cpu, k, &transposed);
+    let mut row = vec![0.0; k];
+    for column in 0..n {
+        matrix.row(column, &mut row);
+        let expected: Vec<f32> = (0..k).map(|i| bf16::from_f32(weights[i * n + column]).to_f32()).collect();
+        assert_eq!(row, expected);
+    }
+}

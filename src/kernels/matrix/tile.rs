@@ -1,0 +1,126 @@
+//! The product of some panels with all rows, by tiles of accumulators that stay in registers.
+//!
+//! Tiles differ in shape with the number of rows and of registers; what happens to one output does not: one accumulator,
+//! `k` upwards, one fused multiply-add a step, then the bias.
+#![expect(
+    unsafe_code,
+    reason = "the innermost loop goes without bounds checks, and tasks write one output together"
+)]
+
+use std::ops::Range;
+
+use crate::kernels::{
+    dtype::Element,
+    isa::Kernel,
+    simd::{LANES, Simd},
+    split::Split,
+};
+
+/// The columns of a group of panels, for all rows of `x`.
+pub(super) struct Columns<'a, T> {
+    pub(super) n: usize,
+    pub(super) k: usize,
+    pub(super) x: &'a [f32],
+    pub(super) panels: &'a [[T; LANES]],
+    pub(super) bias: Option<&'a [f32]>,
+    pub(super) out: Split<'a, f32>,
+    pub(super) group: Range<usize>,
+}
+
+impl<T: Element> Kernel for Columns<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let rows = self.x.len() / self.k;
+        if rows == 1 {
+            // One row waits for memory: many streams, and as many accumulators as hide the latency of an addition.
+            if S::WIDE {
+                self.sweep::<S, 1, 8>(s, 0..1);
+            } else {
+                self.sweep::<S, 1, 4>(s, 0..1);
+            }
+            return;
+        }
+        let mut row = 0;
+        while row < rows {
+            row += match rows - row {
+                left if S::WIDE && left >= 8 => self.sweep_down::<S, 8, 2>(s, row, left / 8),
+                left if left >= 4 => {
+                    if S::WIDE {
+                        self.sweep_down::<S, 4, 4>(s, row, 1)
+                    } else {
+                        self.sweep_down::<S, 4, 1>(s, row, left / 4)
+                    }
+                }
+                left if left >= 2 => self.sweep_down::<S, 2, 2>(s, row, 1),
+                _ => self.sweep_down::<S, 1, 4>(s, row, 1),
+            };
+        }
+    }
+}
+
+impl<T: Element> Columns<'_, T> {
+    /// `tiles` tiles of `R` rows below each other, panels first so that a panel stays in the cache. Returns the rows.
+    #[inline(always)]
+    fn sweep_down<S: Simd, const R: usize, const P: usize>(&self, s: S, row: usize, tiles: usize) -> usize {
+        self.sweep::<S, R, P>(s, row..row + tiles * R);
+        tiles * R
+    }
+
+    /// All panels of the group, `P` at a time and the rest one by one, over rows of which there are a multiple of `R`.
+    #[inline(always)]
+    fn sweep<S: Simd, const R: usize, const P: usize>(&self, s: S, rows: Range<usize>) {
+        let mut panel = self.group.start;
+        while panel + P <= self.group.end {
+            for row in rows.clone().step_by(R) {
+                self.tile::<S, R, P>(s, row, panel);
+            }
+            panel += P;
+        }
+        while panel < self.group.end {
+            for row in rows.clone().step_by(R) {
+                self.tile::<S, R, 1>(s, row, panel);
+            }
+            panel += 1;
+        }
+    }
+
+    #[inline(always)]
+    fn tile<S: Simd, const R: usize, const P: usize>(&self, s: S, row: usize, panel: usize) {
+        let k = self.k;
+        let x: [&[f32]; R] = std::array::from_fn(|r| &self.x[(row + r) * k..(row + r + 1) * k]);
+        let weights: [&[[T; LANES]]; P] =
+            std::array::from_fn(|p| &self.panels[(panel + p) * k..(panel + p + 1) * k]);
+        let mut sums = [[s.splat(0.0); P]; R];
+        for i in 0..k {
+            // SAFETY: each slice has `k` elements.
+            let step: [S::Lanes; P] =
+                std::array::from_fn(|p| T::lanes(s, unsafe { weights[p].get_unchecked(i) }));
+            for r in 0..R {
+                // SAFETY: as above.
+                let value = s.splat(unsafe { *x[r].get_unchecked(i) });
+                for p in 0..P {
+                    sums[r][p] = s.mul_add(value, step[p], sums[r][p]);
+                }
+            }
+        }
+        for (r, sums) in sums.into_iter().enumerate() {
+            for (p, sum) in sums.into_iter().enumerate() {
+                self.finish(s, row + r, panel + p, sum);
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn finish<S: Simd>(&self, s: S, row: usize, panel: usize, sum: S::Lanes) {
+        let columns = panel * LANES..((panel + 1) * LANES).min(self.n);
+        let sum = match self.bias {
+            None => sum,
+            Some(bias) => s.add(sum, s.load_part(&bias[columns.clone()])),
+        };
+        // SAFETY: a panel belongs to one task, and its columns of a row to one tile.
+        let out = unsafe { self.out.part(row * self.n + columns.start..row * self.n + columns.end) };
+        s.store_part(sum, out);
+    }
+}

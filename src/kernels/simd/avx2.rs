@@ -1,0 +1,114 @@
+//! The lanes in two registers of 256 bits.
+#![expect(unsafe_code, reason = "intrinsics; a value of `Avx2` proves that the CPU has AVX2, FMA and F16C")]
+
+use std::arch::x86_64::*;
+
+use half::{bf16, f16};
+
+use super::{LANES, Simd};
+
+/// Proof that the CPU has AVX2, FMA and F16C.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::kernels) struct Avx2(());
+
+impl Avx2 {
+    /// # Safety
+    /// The CPU has AVX2, FMA and F16C.
+    pub(in crate::kernels) unsafe fn assume() -> Self {
+        Self(())
+    }
+}
+
+/// Applies an intrinsic to both halves.
+macro_rules! halves {
+    ($op:ident($($x:expr),+)) => {
+        // SAFETY: `self` proves that the CPU has the instruction.
+        unsafe { [$op($($x[0]),+), $op($($x[1]),+)] }
+    };
+}
+
+impl Simd for Avx2 {
+    type Lanes = [__m256; 2];
+    const WIDE: bool = false;
+
+    #[inline(always)]
+    fn splat(self, x: f32) -> Self::Lanes {
+        // SAFETY: as in `halves`.
+        unsafe { [_mm256_set1_ps(x); 2] }
+    }
+    #[inline(always)]
+    fn load(self, x: &[f32; LANES]) -> Self::Lanes {
+        // SAFETY: as in `halves`; both loads lie within the sixteen elements.
+        unsafe { [_mm256_loadu_ps(x.as_ptr()), _mm256_loadu_ps(x.as_ptr().add(8))] }
+    }
+    #[inline(always)]
+    fn load_bf16(self, x: &[bf16; LANES]) -> Self::Lanes {
+        // SAFETY: as in `load`.
+        unsafe {
+            let widen =
+                |p| _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128(p)), 16));
+            [widen(x.as_ptr().cast()), widen(x.as_ptr().add(8).cast())]
+        }
+    }
+    #[inline(always)]
+    fn load_f16(self, x: &[f16; LANES]) -> Self::Lanes {
+        // SAFETY: as in `load`.
+        unsafe {
+            let widen = |p| _mm256_cvtph_ps(_mm_loadu_si128(p));
+            [widen(x.as_ptr().cast()), widen(x.as_ptr().add(8).cast())]
+        }
+    }
+    #[inline(always)]
+    fn store(self, x: Self::Lanes, out: &mut [f32; LANES]) {
+        // SAFETY: as in `load`.
+        unsafe {
+            _mm256_storeu_ps(out.as_mut_ptr(), x[0]);
+            _mm256_storeu_ps(out.as_mut_ptr().add(8), x[1]);
+        }
+    }
+    #[inline(always)]
+    fn add(self, a: Self::Lanes, b: Self::Lanes) -> Self::Lanes {
+        halves!(_mm256_add_ps(a, b))
+    }
+    #[inline(always)]
+    fn sub(self, a: Self::Lanes, b: Self::Lanes) -> Self::Lanes {
+        halves!(_mm256_sub_ps(a, b))
+    }
+    #[inline(always)]
+    fn mul(self, a: Self::Lanes, b: Self::Lanes) -> Self::Lanes {
+        halves!(_mm256_mul_ps(a, b))
+    }
+    #[inline(always)]
+    fn div(self, a: Self::Lanes, b: Self::Lanes) -> Self::Lanes {
+        halves!(_mm256_div_ps(a, b))
+    }
+    #[inline(always)]
+    fn mul_add(self, a: Self::Lanes, b: Self::Lanes, c: Self::Lanes) -> Self::Lanes {
+        halves!(_mm256_fmadd_ps(a, b, c))
+    }
+    #[inline(always)]
+    fn max(self, a: Self::Lanes, b: Self::Lanes) -> Self::Lanes {
+        halves!(_mm256_max_ps(a, b))
+    }
+    #[inline(always)]
+    fn min(self, a: Self::Lanes, b: Self::Lanes) -> Self::Lanes {
+        halves!(_mm256_min_ps(a, b))
+    }
+    #[inline(always)]
+    fn select_less(self, a: Self::Lanes, b: Self::Lanes, x: Self::Lanes, y: Self::Lanes) -> Self::Lanes {
+        // SAFETY: as in `halves`.
+        unsafe {
+            let pick = |i: usize| _mm256_blendv_ps(y[i], x[i], _mm256_cmp_ps(a[i], b[i], _CMP_LT_OQ));
+            [pick(0), pick(1)]
+        }
+    }
+    #[inline(always)]
+    fn pow2(self, n: Self::Lanes) -> Self::Lanes {
+        // SAFETY: as in `halves`.
+        unsafe {
+            let bias = _mm256_set1_epi32(127);
+            let power = |i: usize| _mm256_slli_epi32(_mm256_add_epi32(_mm256_cvttps_epi32(n[i]), bias), 23);
+            [_mm256_castsi256_ps(power(0)), _mm256_castsi256_ps(power(1))]
+        }
+    }
+}

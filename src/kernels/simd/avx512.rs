@@ -1,0 +1,103 @@
+//! The lanes in one register of 512 bits.
+#![expect(
+    unsafe_code,
+    reason = "intrinsics; a value of `Avx512` proves that the CPU has AVX-512F, BW and VL"
+)]
+
+use std::arch::x86_64::*;
+
+use half::{bf16, f16};
+
+use super::{LANES, Simd};
+
+/// Proof that the CPU has AVX-512F, BW and VL.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::kernels) struct Avx512(());
+
+impl Avx512 {
+    /// # Safety
+    /// The CPU has AVX-512F, BW and VL.
+    pub(in crate::kernels) unsafe fn assume() -> Self {
+        Self(())
+    }
+}
+
+/// Applies an intrinsic.
+macro_rules! op {
+    ($op:ident($($x:expr),+)) => {
+        // SAFETY: `self` proves that the CPU has the instruction.
+        unsafe { $op($($x),+) }
+    };
+}
+
+impl Simd for Avx512 {
+    type Lanes = __m512;
+    const WIDE: bool = true;
+
+    #[inline(always)]
+    fn splat(self, x: f32) -> Self::Lanes {
+        op!(_mm512_set1_ps(x))
+    }
+    #[inline(always)]
+    fn load(self, x: &[f32; LANES]) -> Self::Lanes {
+        op!(_mm512_loadu_ps(x.as_ptr()))
+    }
+    #[inline(always)]
+    fn load_bf16(self, x: &[bf16; LANES]) -> Self::Lanes {
+        // SAFETY: as in `op`; the load lies within the sixteen elements.
+        unsafe {
+            let halves = _mm256_loadu_si256(x.as_ptr().cast());
+            _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(halves), 16))
+        }
+    }
+    #[inline(always)]
+    fn load_f16(self, x: &[f16; LANES]) -> Self::Lanes {
+        // SAFETY: as in `load_bf16`.
+        unsafe { _mm512_cvtph_ps(_mm256_loadu_si256(x.as_ptr().cast())) }
+    }
+    #[inline(always)]
+    fn store(self, x: Self::Lanes, out: &mut [f32; LANES]) {
+        op!(_mm512_storeu_ps(out.as_mut_ptr(), x));
+    }
+    #[inline(always)]
+    fn add(self, a: Self::Lanes, b: Self::Lanes) -> Self::Lanes {
+        op!(_mm512_add_ps(a, b))
+    }
+    #[inline(always)]
+    fn sub(self, a: Self::Lanes, b: Self::Lanes) -> Self::Lanes {
+        op!(_mm512_sub_ps(a, b))
+    }
+    #[inline(always)]
+    fn mul(self, a: Self::Lanes, b: Self::Lanes) -> Self::Lanes {
+        op!(_mm512_mul_ps(a, b))
+    }
+    #[inline(always)]
+    fn div(self, a: Self::Lanes, b: Self::Lanes) -> Self::Lanes {
+        op!(_mm512_div_ps(a, b))
+    }
+    #[inline(always)]
+    fn mul_add(self, a: Self::Lanes, b: Self::Lanes, c: Self::Lanes) -> Self::Lanes {
+        op!(_mm512_fmadd_ps(a, b, c))
+    }
+    #[inline(always)]
+    fn max(self, a: Self::Lanes, b: Self::Lanes) -> Self::Lanes {
+        op!(_mm512_max_ps(a, b))
+    }
+    #[inline(always)]
+    fn min(self, a: Self::Lanes, b: Self::Lanes) -> Self::Lanes {
+        op!(_mm512_min_ps(a, b))
+    }
+    #[inline(always)]
+    fn select_less(self, a: Self::Lanes, b: Self::Lanes, x: Self::Lanes, y: Self::Lanes) -> Self::Lanes {
+        // SAFETY: as in `op`.
+        unsafe { _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, b, _CMP_LT_OQ), y, x) }
+    }
+    #[inline(always)]
+    fn pow2(self, n: Self::Lanes) -> Self::Lanes {
+        // SAFETY: as in `op`.
+        unsafe {
+            let biased = _mm512_add_epi32(_mm512_cvttps_epi32(n), _mm512_set1_epi32(127));
+            _mm512_castsi512_ps(_mm512_slli_epi32(biased, 23))
+        }
+    }
+}

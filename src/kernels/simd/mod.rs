@@ -1,0 +1,97 @@
+//! Sixteen lanes of `f32`, written once for each instruction set.
+//!
+//! A value of a type that implements [`Simd`] is proof that the CPU has its instructions: only
+//! [`super::isa::Isa::run`] makes one, after asking the CPU. The operations are therefore safe.
+
+#[cfg(target_arch = "x86_64")]
+pub(super) mod avx2;
+#[cfg(target_arch = "x86_64")]
+pub(super) mod avx512;
+pub(super) mod scalar;
+
+use half::{bf16, f16};
+
+/// Lanes in a vector, columns in a panel of packed weights, positions in a block of the KV cache.
+pub const LANES: usize = 16;
+
+/// Operations on sixteen lanes. Each is IEEE 754's, rounded once, so that all implementations agree bit for bit.
+///
+/// All but `max`, `min` and `select_less` propagate NaN; those compare with "false" when either side is NaN.
+pub trait Simd: Copy {
+    /// Sixteen `f32`.
+    type Lanes: Copy;
+    /// Whether there are registers for an 8 × 2 tile of accumulators.
+    const WIDE: bool;
+
+    fn splat(self, x: f32) -> Self::Lanes;
+    fn load(self, x: &[f32; LANES]) -> Self::Lanes;
+    /// bfloat16 is the upper half of an `f32`.
+    fn load_bf16(self, x: &[bf16; LANES]) -> Self::Lanes;
+    fn load_f16(self, x: &[f16; LANES]) -> Self::Lanes;
+    fn store(self, x: Self::Lanes, out: &mut [f32; LANES]);
+
+    fn add(self, a: Self::Lanes, b: Self::Lanes) -> Self::Lanes;
+    fn sub(self, a: Self::Lanes, b: Self::Lanes) -> Self::Lanes;
+    fn mul(self, a: Self::Lanes, b: Self::Lanes) -> Self::Lanes;
+    fn div(self, a: Self::Lanes, b: Self::Lanes) -> Self::Lanes;
+    /// `a * b + c`, rounded once.
+    fn mul_add(self, a: Self::Lanes, b: Self::Lanes, c: Self::Lanes) -> Self::Lanes;
+    /// `a > b ? a : b`: the second operand where either is NaN.
+    fn max(self, a: Self::Lanes, b: Self::Lanes) -> Self::Lanes;
+    /// `a < b ? a : b`: the second operand where either is NaN.
+    fn min(self, a: Self::Lanes, b: Self::Lanes) -> Self::Lanes;
+    /// `a < b ? x : y`.
+    fn select_less(self, a: Self::Lanes, b: Self::Lanes, x: Self::Lanes, y: Self::Lanes) -> Self::Lanes;
+    /// `2^n` of whole numbers between -126 and 127.
+    fn pow2(self, n: Self::Lanes) -> Self::Lanes;
+
+    /// The first lanes from `x`, at most sixteen; the others 0.
+    #[inline(always)]
+    fn load_part(self, x: &[f32]) -> Self::Lanes {
+        if let Some(whole) = x.first_chunk() {
+            return self.load(whole);
+        }
+        let mut padded = [0.0; LANES];
+        padded[..x.len()].copy_from_slice(x);
+        self.load(&padded)
+    }
+
+    /// The first lanes to `out`, as many as it has places for.
+    #[inline(always)]
+    fn store_part(self, x: Self::Lanes, out: &mut [f32]) {
+        if let Some(whole) = out.first_chunk_mut() {
+            return self.store(x, whole);
+        }
+        let mut padded = [0.0; LANES];
+        self.store(x, &mut padded);
+        out.copy_from_slice(&padded[..out.len()]);
+    }
+
+    /// The lanes' sum: halves are added until one is left, lane `i` to lane `i + 8`, then `i + 4`, `i + 2`, `i + 1`.
+    #[inline(always)]
+    fn sum(self, x: Self::Lanes) -> f32 {
+        let mut lanes = [0.0; LANES];
+        self.store(x, &mut lanes);
+        fold(lanes, |a, b| a + b)
+    }
+
+    /// The largest lane.
+    #[inline(always)]
+    fn largest(self, x: Self::Lanes) -> f32 {
+        let mut lanes = [0.0; LANES];
+        self.store(x, &mut lanes);
+        fold(lanes, |a, b| if a > b { a } else { b })
+    }
+}
+
+#[inline(always)]
+fn fold(mut lanes: [f32; LANES], join: impl Fn(f32, f32) -> f32) -> f32 {
+    let mut half = LANES / 2;
+    while half > 0 {
+        for i in 0..half {
+            lanes[i] = join(lanes[i], lanes[i + half]);
+        }
+        half /= 2;
+    }
+    lanes[0]
+}

@@ -1,0 +1,168 @@
+//! A mixture of experts (Shazeer et al. 2017): a router picks some feed-forwards for each row.
+
+use super::feed_forward::{Mlp, MlpScratch};
+use crate::{
+    kernels::{
+        Aligned, Cpu, Matrix, Row,
+        activation::Activation,
+        softmax::Softmax,
+        vector::{Sigmoid, add_row},
+    },
+    model::{
+        builder::{Builder, Linear},
+        description::{self, ExpertWeights},
+        error::LoadError,
+    },
+};
+
+pub(super) struct Experts {
+    router: Linear,
+    experts: Vec<Mlp>,
+    top_k: usize,
+    renormalise: bool,
+    /// An expert of all rows, and its gate.
+    shared: Option<(Mlp, Linear)>,
+    hidden: usize,
+}
+
+#[derive(Default)]
+pub(super) struct Scratch {
+    /// Each row's weight of each expert; 0 where it was not chosen.
+    weights: Aligned<f32>,
+    input: Aligned<f32>,
+    output: Aligned<f32>,
+}
+
+impl Experts {
+    pub(super) fn build(
+        builder: &Builder<'_>,
+        from: &description::Experts,
+        activation: Activation,
+        hidden: usize,
+    ) -> Result<Self, LoadError> {
+        let experts: Vec<Mlp> = match &from.weights {
+            ExpertWeights::Each(experts) => experts
+                .iter()
+                .map(|expert| Mlp::build(builder, expert, activation, hidden))
+                .collect::<Result<_, _>>()?,
+            ExpertWeights::Stacked { name, count, inner } => {
+                stacked(builder, name, [*count, hidden, *inner], activation)?
+            }
+        };
+        let shared = match &from.shared {
+            None => None,
+            Some((mlp, gate)) => {
+                let gate = builder.linear(&[(gate, 1)], hidden)?;
+                Some((Mlp::build(builder, mlp, activation, hidden)?, gate))
+            }
+        };
+        let router = builder.linear(&[(&from.router, experts.len())], hidden)?;
+        let top_k = from.top_k.min(experts.len());
+        Ok(Self { router, experts, top_k, renormalise: from.renormalise, shared, hidden })
+    }
+
+    /// Each row's experts are summed in the order of their numbers, the shared one last, so that a row's sum does not
+    /// depend on the others.
+    pub(super) fn forward(
+        &self,
+        cpu: &Cpu,
+        x: &[f32],
+        out: &mut [f32],
+        mlp: &mut MlpScratch,
+        scratch: &mut Scratch,
+    ) {
+        let Scratch { weights, input, output } = scratch;
+        let rows = x.len() / self.hidden;
+        weights.resize(rows * self.experts.len());
+        self.router.apply(cpu, x, weights);
+        cpu.for_rows(weights, self.experts.len(), |_, row| self.choose(cpu, row));
+        out.fill(0.0);
+        for (number, expert) in self.experts.iter().enumerate() {
+            let weight = |row: usize| weights[row * self.experts.len() + number];
+            let mine: Vec<usize> = (0..rows).filter(|row| weight(*row) != 0.0).collect();
+            if mine.is_empty() {
+                continue;
+            }
+            input.resize(mine.len() * self.hidden);
+            output.resize(mine.len() * self.hidden);
+            for (input, row) in input.chunks_exact_mut(self.hidden).zip(&mine) {
+                input.copy_from_slice(&x[row * self.hidden..(row + 1) * self.hidden]);
+            }
+            expert.forward(cpu, input, output, mlp);
+            for (output, &row) in output.chunks_exact(self.hidden).zip(&mine) {
+                add_row(cpu.isa, &mut out[row * self.hidden..(row + 1) * self.hidden], output, weight(row));
+            }
+        }
+        if let Some((shared, gate)) = &self.shared {
+            weights.resize(rows);
+            gate.apply(cpu, x, weights);
+            cpu.isa.run(Sigmoid(weights));
+            output.resize(rows * self.hidden);
+            shared.forward(cpu, x, output, mlp);
+            for (row, output) in output.chunks_exact(self.hidden).enumerate() {
+                add_row(cpu.isa, &mut out[row * self.hidden..(row + 1) * self.hidden], output, weights[row]);
+            }
+        }
+    }
+
+    /// Turns a row's logits into weights. Equal logits go to the lower number.
+    fn choose(&self, cpu: &Cpu, row: &mut [f32]) {
+        let mut order: Vec<usize> = (0..row.len()).collect();
+        order.sort_by(|&a, &b| row[b].total_cmp(&row[a]));
+        cpu.isa.run(Softmax(row));
+        for &refused in &order[self.top_k..] {
+            row[refused] = 0.0;
+        }
+        if self.renormalise {
+            let sum: f32 = row.iter().sum();
+            for weight in row {
+                *weight /= sum;
+            }
+        }
+    }
+}
+
+/// gpt-oss keeps all experts in one tensor, [inputs, outputs], with the rows of gate and up in turn.
+fn stacked(
+    builder: &Builder<'_>,
+    name: &str,
+    [count, hidden, inner]: [usize; 3],
+    activation: Activation,
+) -> Result<Vec<Mlp>, LoadError> {
+    let up = builder.tensor(&format!("{name}.gate_up_proj"), &[count, hidden, 2 * inner])?;
+    let down = builder.tensor(&format!("{name}.down_proj"), &[count, inner, hidden])?;
+    let up_bias = builder.tensor(&format!("{name}.gate_up_proj_bias"), &[count, 2 * inner])?.values();
+    let down_bias = builder.tensor(&format!("{name}.down_proj_bias"), &[count, hidden])?.values();
+    // Gates come first here.
+    let order: Vec<usize> = (0..inner).map(|i| 2 * i).chain((0..inner).map(|i| 2 * i + 1)).collect();
+    let expert = |e: usize| {
+        let up_row = |&row: &usize| Row {
+            data: &up.bytes,
+            dtype: up.dtype,
+            first: e * hidden * 2 * inner + row,
+            step: 2 * inner,
+        };
+        let down_row = |row: usize| Row {
+            data: &down.bytes,
+            dtype: down.dtype,
+            first: e * inner * hidden + row,
+            step: hidden,
+        };
+        let up_rows: Vec<Row<'_>> = order.iter().map(up_row).collect();
+        let down_rows: Vec<Row<'_>> = (0..hidden).map(down_row).collect();
+        Mlp {
+            gated: true,
+            inner,
+            up: Linear {
+                matrix: Matrix::pack(builder.cpu, hidden, &up_rows),
+                bias: Some(order.iter().map(|row| up_bias[e * 2 * inner + row]).collect()),
+            },
+            down: Linear {
+                matrix: Matrix::pack(builder.cpu, inner, &down_rows),
+                bias: Some(down_bias[e * hidden..(e + 1) * hidden].to_vec()),
+            },
+            activation,
+        }
+    };
+    Ok((0..count).map(expert).collect())
+}

@@ -1,0 +1,256 @@
+//! The forward pass: one decoder for every architecture, driven by its description.
+//!
+//! It runs on the CPU, on [`crate::kernels`] over plain slices. Weights are packed once in their own dtype, activations are
+//! f32, buffers are reused. Everything it asks of a device goes through the types of that room ([`Cpu`],
+//! [`crate::kernels::Matrix`], `Norm`, `Attention`, `Activation`, `Rotary`); a device of candle's (CUDA, Metal) would put its own behind
+//! the same operations and share the description and the loader.
+
+mod experts;
+mod feed_forward;
+mod layer;
+
+use super::{
+    BLOCK, Chunk, Forward, ForwardError, Rows, Shape,
+    builder::{Builder, Linear},
+    description::Description,
+    error::LoadError,
+    tensors::{Tensor, Tensors},
+};
+use crate::kernels::{
+    Aligned, Cpu,
+    attention::{KvLayer, KvType, Place},
+    norm::Norm,
+    rotary::Rotary,
+    softmax::SoftCap,
+};
+use layer::Layer;
+
+/// A loaded model with its KV cache.
+pub(super) struct Decoder {
+    cpu: Cpu,
+    shape: Shape,
+    hidden: usize,
+    embedding: Embedding,
+    rotary: Vec<Rotary>,
+    layers: Vec<Layer>,
+    norm: Option<Norm>,
+    head: Linear,
+    logit_multiplier: f32,
+    logit_soft_cap: Option<f32>,
+    kv: KvType,
+    cache: Vec<KvLayer>,
+    blocks: usize,
+    scratch: Scratch,
+}
+
+struct Embedding {
+    /// None: the head's matrix is the table.
+    tokens: Option<Tensor>,
+    multiplier: f32,
+    /// Rows of positions, and the row of position 0.
+    positions: Option<(Tensor, usize)>,
+    norm: Option<Norm>,
+}
+
+/// Buffers that keep their memory from step to step.
+#[derive(Default)]
+struct Scratch {
+    /// The residual stream [rows, hidden].
+    x: Aligned<f32>,
+    normed: Aligned<f32>,
+    /// Queries, keys and values of each row.
+    qkv: Aligned<f32>,
+    context: Aligned<f32>,
+    /// What attention adds, and what feed-forward adds.
+    branch: Aligned<f32>,
+    other: Aligned<f32>,
+    feed_forward: feed_forward::Scratch,
+    /// For each rotary table, cosines and sines of each row.
+    angles: Vec<Aligned<f32>>,
+}
+
+impl Decoder {
+    pub(super) fn build(
+        cpu: Cpu,
+        description: &Description,
+        tensors: &dyn Tensors,
+        kv: KvType,
+    ) -> Result<Self, LoadError> {
+        let Description { vocabulary, hidden, context_length, .. } = *description;
+        let builder = Builder::new(&cpu, tensors, description.prefix, description.transposed);
+        let table = format!("{}.weight", description.embedding.tokens);
+        let tokens = builder.tensor(&table, &[vocabulary, hidden])?;
+        let head = match &description.head {
+            Some(head) => builder.head(head, vocabulary, hidden)?,
+            None => Linear { matrix: builder.pack(&tokens, vocabulary, hidden), bias: None },
+        };
+        let position_rows = |(name, first): &(String, usize)| {
+            let rows = builder.table(&format!("{name}.weight"), context_length + first, hidden)?;
+            Ok::<_, LoadError>((rows, *first))
+        };
+        let embedding = Embedding {
+            tokens: description.head.is_some().then_some(tokens),
+            multiplier: description.embedding.multiplier,
+            positions: description.embedding.positions.as_ref().map(position_rows).transpose()?,
+            norm: builder.optional_norm(description.embedding.norm.as_ref(), hidden)?,
+        };
+        let layers = description.layers.iter().map(|layer| Layer::build(&builder, layer, hidden));
+        let layers: Vec<Layer> = layers.collect::<Result<_, _>>()?;
+        let norm = builder.optional_norm(description.norm.as_ref(), hidden)?;
+        builder.finish(description.head.is_none().then_some("lm_head"))?;
+        let shape = Shape { vocabulary, context_length, block_bytes: block_bytes(description, kv) };
+        Ok(Self {
+            cpu,
+            shape,
+            hidden,
+            embedding,
+            rotary: description.rotary.clone(),
+            layers,
+            norm,
+            head,
+            logit_multiplier: description.logit_multiplier,
+            logit_soft_cap: description.logit_soft_cap,
+            kv,
+            cache: Vec::new(),
+            blocks: 0,
+            scratch: Scratch::default(),
+        })
+    }
+
+    fn check(&self, chunks: &[Chunk<'_>]) -> Result<(), ForwardError> {
+        for chunk in chunks {
+            let end = chunk.start + chunk.tokens.len();
+            if end > self.shape.context_length {
+                return Err(ForwardError(format!(
+                    "{end} tokens, more than the context's {}",
+                    self.shape.context_length
+                )));
+            }
+            if chunk.blocks.len() * BLOCK < end {
+                return Err(ForwardError(format!("{} blocks do not cover {end} tokens", chunk.blocks.len())));
+            }
+            if let Some(block) = chunk.blocks.iter().find(|block| **block as usize >= self.blocks) {
+                return Err(ForwardError(format!("block {block} of {}", self.blocks)));
+            }
+            if let Some(token) = chunk.tokens.iter().find(|token| **token as usize >= self.shape.vocabulary) {
+                return Err(ForwardError(format!("token {token} of {}", self.shape.vocabulary)));
+            }
+        }
+        Ok(())
+    }
+
+    /// Rows of the residual stream, and the rotary angles of their positions.
+    fn embed(&mut self, chunks: &[Chunk<'_>], places: &[Place<'_>]) {
+        let Scratch { x, angles, .. } = &mut self.scratch;
+        x.resize(places.len() * self.hidden);
+        let tokens = chunks.iter().flat_map(|chunk| chunk.tokens);
+        for ((row, &token), place) in x.chunks_exact_mut(self.hidden).zip(tokens).zip(places) {
+            match &self.embedding.tokens {
+                Some(table) => read_row(table, token as usize, row),
+                None => self.head.matrix.row(token as usize, row),
+            }
+            for x in row.iter_mut() {
+                *x *= self.embedding.multiplier;
+            }
+            if let Some((table, first)) = &self.embedding.positions {
+                let at = (place.position + first) * self.hidden;
+                for (i, x) in row.iter_mut().enumerate() {
+                    *x += table.dtype.read(&table.bytes, at + i);
+                }
+            }
+        }
+        if let Some(norm) = &self.embedding.norm {
+            norm.apply_in_place(&self.cpu, x);
+        }
+        angles.resize_with(self.rotary.len(), Aligned::default);
+        for (rotary, angles) in self.rotary.iter().zip(angles) {
+            angles.resize(places.len() * rotary.width());
+            self.cpu.for_rows(angles, rotary.width(), |row, out| rotary.angles(places[row].position, out));
+        }
+    }
+
+    /// Logits of the wanted rows.
+    fn logits(&mut self, chunks: &[Chunk<'_>]) -> Vec<f32> {
+        let Scratch { x, normed, .. } = &mut self.scratch;
+        let mut wanted: Vec<usize> = Vec::new();
+        let mut first = 0;
+        for chunk in chunks {
+            let end = first + chunk.tokens.len();
+            match chunk.rows {
+                Rows::None => {}
+                Rows::Last => wanted.extend((first..end).last()),
+                Rows::All => wanted.extend(first..end),
+            }
+            first = end;
+        }
+        normed.resize(wanted.len() * self.hidden);
+        for (out, row) in normed.chunks_exact_mut(self.hidden).zip(&wanted) {
+            out.copy_from_slice(&x[row * self.hidden..(row + 1) * self.hidden]);
+        }
+        if let Some(norm) = &self.norm {
+            norm.apply_in_place(&self.cpu, normed);
+        }
+        let mut logits = vec![0.0; wanted.len() * self.shape.vocabulary];
+        self.head.apply(&self.cpu, normed, &mut logits);
+        self.cpu.for_rows(&mut logits, self.shape.vocabulary, |_, logits| {
+            for logit in logits.iter_mut() {
+                *logit *= self.logit_multiplier;
+            }
+            if let Some(cap) = self.logit_soft_cap {
+                self.cpu.isa.run(SoftCap { x: logits, cap });
+            }
+        });
+        logits
+    }
+}
+
+impl Forward for Decoder {
+    fn shape(&self) -> &Shape {
+        &self.shape
+    }
+
+    fn allocate(&mut self, blocks: usize) -> Result<(), ForwardError> {
+        self.cache.clear();
+        self.cache.extend(self.layers.iter().map(|layer| {
+            let attention = layer.attention();
+            KvLayer::new(self.kv, blocks, attention.kv_heads, attention.head_dim)
+        }));
+        self.blocks = blocks;
+        Ok(())
+    }
+
+    fn forward(&mut self, chunks: &[Chunk<'_>]) -> Result<Vec<f32>, ForwardError> {
+        self.check(chunks)?;
+        let place = |chunk: &Chunk<'_>, i: usize| chunk.start + i;
+        let places: Vec<Place<'_>> = chunks
+            .iter()
+            .flat_map(|chunk| {
+                (0..chunk.tokens.len())
+                    .map(move |i| Place { position: place(chunk, i), blocks: chunk.blocks })
+            })
+            .collect();
+        if places.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.embed(chunks, &places);
+        for (layer, cache) in self.layers.iter().zip(&mut self.cache) {
+            layer.forward(&self.cpu, cache, &self.rotary, &places, &mut self.scratch);
+        }
+        Ok(self.logits(chunks))
+    }
+}
+
+/// Bytes that a block takes in all layers.
+pub(super) fn block_bytes(description: &Description, kv: KvType) -> usize {
+    let layer = |layer: &super::description::Layer| {
+        KvLayer::block_bytes(kv, layer.attention.kv_heads, layer.attention.head_dim)
+    };
+    description.layers.iter().map(layer).sum()
+}
+
+fn read_row(table: &Tensor, row: usize, out: &mut [f32]) {
+    let first = row * out.len();
+    for (i, out) in out.iter_mut().enumerate() {
+        *out = table.dtype.read(&table.bytes, first + i);
+    }
+}

@@ -1,0 +1,139 @@
+//! From a path to a model: headers first, then the memory it will take, then the weights.
+
+use std::path::Path;
+
+use super::{
+    Forward, architectures,
+    config::Config,
+    decoder::{self, Decoder},
+    description::Description,
+    error::LoadError,
+    gguf::Gguf,
+    safetensors::Directory,
+    tensors::Tensors,
+};
+use crate::kernels::{Cpu, attention::KvType};
+
+/// How a model is loaded. The answers depend on `context_length` (of LongRoPE models) and `kv`, never on `threads`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Options {
+    /// Threads of a forward pass, the calling one among them.
+    pub threads: usize,
+    /// Tokens of prompt and completion together, at most the model's own.
+    pub context_length: Option<usize>,
+    /// What the KV cache keeps.
+    pub kv: KvType,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { threads: 1, context_length: None, kv: KvType::F32 }
+    }
+}
+
+/// Bytes that a model will take, known from the headers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Memory {
+    /// Files that are mapped. The system may drop their pages: of an untied embedding only the used rows stay.
+    pub mapped: u64,
+    /// Packed weights, which stay.
+    pub weights: u64,
+    /// A block of the KV cache.
+    pub block: u64,
+    /// Activations, for each row of a step's batch.
+    pub row: u64,
+}
+
+/// A model whose headers have been read.
+pub struct Model {
+    source: Source,
+}
+
+enum Source {
+    Directory { config: Config, tensors: Directory },
+    Gguf(Gguf),
+}
+
+/// Opens a directory with `config.json` and safetensors, or a GGUF file.
+///
+/// # Errors
+/// When a file is missing or malformed.
+pub fn open(path: &Path) -> Result<Model, LoadError> {
+    let source = if path.is_dir() {
+        Source::Directory { config: Config::read(path)?, tensors: Directory::open(path)? }
+    } else {
+        Source::Gguf(Gguf::open(path)?)
+    };
+    Ok(Model { source })
+}
+
+impl Model {
+    fn describe(&self, options: &Options) -> Result<Description, LoadError> {
+        match &self.source {
+            Source::Directory { config, .. } => Ok(architectures::describe(config, options.context_length)?),
+            Source::Gguf(gguf) => {
+                let mut description = architectures::describe(&gguf.config, options.context_length)?;
+                gguf.adjust(&mut description);
+                Ok(description)
+            }
+        }
+    }
+
+    fn tensors(&self) -> &dyn Tensors {
+        match &self.source {
+            Source::Directory { tensors, .. } => tensors,
+            Source::Gguf(gguf) => gguf,
+        }
+    }
+
+    /// What the model will take.
+    ///
+    /// # Errors
+    /// When the configuration cannot be served.
+    pub fn memory(&self, options: &Options) -> Result<Memory, LoadError> {
+        let description = self.describe(options)?;
+        let tensors = self.tensors();
+        let embedding = format!("{}.weight", description.embedding.tokens);
+        let bare = embedding.strip_prefix(description.prefix).unwrap_or(&embedding);
+        let in_place = |name: &str| {
+            description.head.is_some() && (name == embedding || name == bare) && tensors.is_mapped(name)
+        };
+        let loaded = tensors.names().into_iter().filter(|name| !in_place(name));
+        Ok(Memory {
+            mapped: tensors.bytes(),
+            weights: loaded.filter_map(|name| tensors.loaded_bytes(&name)).sum(),
+            block: decoder::block_bytes(&description, options.kv) as u64,
+            row: row_bytes(&description),
+        })
+    }
+
+    /// Packs the weights.
+    ///
+    /// # Errors
+    /// When a tensor is missing, has another shape than the configuration says, or has no place in the architecture.
+    pub fn load(self, options: &Options) -> Result<Box<dyn Forward>, LoadError> {
+        let description = self.describe(options)?;
+        let cpu = Cpu::new(options.threads);
+        Ok(Box::new(Decoder::build(cpu, &description, self.tensors(), options.kv)?))
+    }
+}
+
+/// The widest layer's buffers, the residual stream's and the logits'.
+fn row_bytes(description: &Description) -> u64 {
+    let layer = |layer: &super::description::Layer| {
+        let attention = &layer.attention;
+        let qkv = (2 * attention.heads + 2 * attention.kv_heads) * attention.head_dim;
+        let inner = match &layer.feed_forward {
+            super::description::FeedForward::Dense(mlp) => mlp.inner,
+            super::description::FeedForward::Experts(experts) => match &experts.weights {
+                super::description::ExpertWeights::Each(experts) => {
+                    experts.iter().map(|expert| expert.inner).max().unwrap_or(0)
+                }
+                super::description::ExpertWeights::Stacked { inner, .. } => *inner,
+            },
+        };
+        qkv + 3 * inner
+    };
+    let widest = description.layers.iter().map(layer).max().unwrap_or(0);
+    ((widest + 6 * description.hidden + description.vocabulary) * size_of::<f32>()) as u64
+}

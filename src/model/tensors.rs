@@ -1,0 +1,54 @@
+//! Named tensors, wherever they come from.
+
+use std::{
+    ops::{Deref, Range},
+    sync::Arc,
+};
+
+use super::error::LoadError;
+use crate::kernels::{Dtype, mapped::Mapped};
+
+/// A checkpoint's tensors.
+pub(super) trait Tensors {
+    fn names(&self) -> Vec<String>;
+    /// Bytes of all of them, as stored.
+    fn bytes(&self) -> u64;
+    /// Bytes of one when it is loaded.
+    fn loaded_bytes(&self, name: &str) -> Option<u64>;
+    /// Whether it is read in place: a table need not be copied.
+    fn is_mapped(&self, name: &str) -> bool;
+    /// None: there is no such tensor.
+    fn tensor(&self, name: &str) -> Result<Option<Tensor>, LoadError>;
+}
+
+/// Numbers in row-major order, little-endian.
+#[derive(Clone)]
+pub(super) struct Tensor {
+    pub(super) dtype: Dtype,
+    pub(super) shape: Vec<usize>,
+    pub(super) bytes: Bytes,
+}
+
+/// Part of a mapped file, or bytes made from one.
+#[derive(Clone)]
+pub(super) enum Bytes {
+    Mapped(Arc<Mapped>, Range<usize>),
+    Owned(Arc<[u8]>),
+}
+
+impl Deref for Bytes {
+    type Target = [u8];
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Mapped(file, range) => &file[range.clone()],
+            Self::Owned(bytes) => bytes,
+        }
+    }
+}
+
+impl Tensor {
+    /// All elements.
+    pub(super) fn values(&self) -> Vec<f32> {
+        (0..self.shape.iter().product()).map(|i| self.dtype.read(&self.bytes, i)).collect()
+    }
+}

@@ -1,0 +1,11 @@
+//! Models against Hugging Face transformers, and against themselves.
+
+#![cfg(feature = "candle")]
+
+mod cases;
+mod files;
+mod gguf;
+mod golden;
+mod invariance;
+mod refusals;
+mod weights;
