@@ -11,6 +11,7 @@
 //! - [`api`]: the only room that knows poem and OpenAI's wire shape.
 //! - [`generation`]: what is asked for and what comes back. Uses nothing of ours.
 //! - [`backend`]: what answers.
+//! - `engine`: continuous batching of token ids over one model (feature `candle`).
 //! - [`units`]: values with a unit, and secrets.
 
 #![warn(clippy::unwrap_used)]
@@ -19,6 +20,8 @@ pub mod api;
 pub mod backend;
 pub mod cli;
 pub mod config;
+#[cfg(feature = "candle")]
+pub mod engine;
 pub mod generation;
 pub mod http;
 pub mod model;

@@ -1,0 +1,6 @@
+//! The engine, on a model that is a hash of the sequence's tokens.
+#![cfg(feature = "candle")]
+
+mod dice;
+mod math;
+mod random;
