@@ -1,4 +1,9 @@
 //! Continuous batching: requests of token ids in, token ids out. Knows no text.
 
+pub mod logprobs;
 pub mod math;
 pub mod random;
+pub mod sampler;
+mod sampling;
+
+pub use sampling::{FinishReason, Logprob, Sampling};

@@ -3,4 +3,6 @@
 
 mod dice;
 mod math;
+mod plain_sampler;
 mod random;
+mod sampler;
