@@ -1,5 +1,6 @@
 //! Continuous batching: requests of token ids in, token ids out. Knows no text.
 
+pub mod kv_cache;
 pub mod logprobs;
 pub mod math;
 pub mod random;

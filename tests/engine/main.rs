@@ -2,6 +2,7 @@
 #![cfg(feature = "candle")]
 
 mod dice;
+mod kv_cache;
 mod math;
 mod plain_sampler;
 mod random;
