@@ -6,5 +6,8 @@ pub mod math;
 pub mod random;
 pub mod sampler;
 mod sampling;
+pub mod scheduler;
+mod sequence;
 
 pub use sampling::{FinishReason, Logprob, Sampling};
+pub use sequence::{Sequence, SequenceId};

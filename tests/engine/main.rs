@@ -7,3 +7,5 @@ mod math;
 mod plain_sampler;
 mod random;
 mod sampler;
+mod scheduler;
+mod scheduler_random;
