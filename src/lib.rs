@@ -11,6 +11,7 @@
 //! - [`api`]: the only room that knows poem and OpenAI's wire shape.
 //! - [`generation`]: what is asked for and what comes back. Uses nothing of ours.
 //! - [`backend`]: what answers.
+//! - [`units`]: values with a unit, and secrets.
 //!
 //! With the feature `candle`, local inference:
 //!
@@ -18,8 +19,6 @@
 //! - `engine`: continuous batching, token ids only, on
 //! - `model`: from a directory or a file to the logits of the next token, with
 //! - `kernels`: the CPU's arithmetic. `unsafe` lives there only.
-//!
-//! - [`units`]: values with a unit, and secrets.
 
 #![warn(clippy::unwrap_used)]
 
@@ -27,6 +26,8 @@ pub mod api;
 pub mod backend;
 pub mod cli;
 pub mod config;
+#[cfg(feature = "candle")]
+pub mod engine;
 pub mod generation;
 pub mod http;
 #[cfg(feature = "candle")]

@@ -10,7 +10,7 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use futures_util::future::{BoxFuture, try_join_all};
+use futures_util::future::{BoxFuture, TryFutureExt, try_join_all};
 use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -199,12 +199,11 @@ impl Registry {
     /// # Errors
     /// Which of them can never serve, and why.
     pub async fn load(&self) -> Result<(), String> {
-        let load = |(id, model): (&str, &Model)| {
-            let id = id.to_owned();
-            let loading = model.backend.load();
-            async move { loading.await.map_err(|error| format!("the model '{id}' cannot be served: {error}")) }
-        };
-        try_join_all(self.iter().map(load)).await.map(drop)
+        let loading = self.iter().map(|(id, model)| {
+            let told = move |error| format!("the model '{id}' cannot be served: {error}");
+            model.backend.load().map_err(told)
+        });
+        try_join_all(loading).await.map(drop)
     }
 
     /// `NotReady`, with every reason, until each model can serve.

@@ -100,7 +100,9 @@ impl Answer {
                 if let Some(choice) = running(&mut self.choices, number) {
                     let piece = choice.push(&self.loaded, id, logprob, self.plan.logprobs);
                     told.extend(piece.map(|(text, logprobs)| text_event(number, text, logprobs)));
-                    told.extend(choice.reason.map(|reason| GenerationEvent::Finished { choice: number, reason }));
+                    told.extend(
+                        choice.reason.map(|reason| GenerationEvent::Finished { choice: number, reason }),
+                    );
                 }
             }
             Event::Finished { choice: number, reason } => {

@@ -86,8 +86,10 @@ mod tests {
 
     #[test]
     fn the_models_own_values_are_read() {
-        let defaults = read(Some(r#"{"temperature":0.6,"top_k":20,"eos_token_id":[1,2]}"#), r#"{"eos_token_id":9}"#);
-        let expected = Defaults { temperature: Some(0.6), top_k: Some(20), eos: vec![1, 2], ..Defaults::default() };
+        let defaults =
+            read(Some(r#"{"temperature":0.6,"top_k":20,"eos_token_id":[1,2]}"#), r#"{"eos_token_id":9}"#);
+        let expected =
+            Defaults { temperature: Some(0.6), top_k: Some(20), eos: vec![1, 2], ..Defaults::default() };
         assert_eq!(defaults, Ok(expected));
     }
 

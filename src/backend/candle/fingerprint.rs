@@ -24,7 +24,8 @@ pub(super) fn fingerprint(source: &Path, context_length: usize) -> io::Result<St
     // What decides the answers. Other files in the directory, such as a README, do not.
     files.retain(|path| {
         let kind = path.extension().and_then(|extension| extension.to_str());
-        path.is_file() && kind.is_some_and(|kind| ["json", "safetensors", "jinja", "gguf", "model"].contains(&kind))
+        path.is_file()
+            && kind.is_some_and(|kind| ["json", "safetensors", "jinja", "gguf", "model"].contains(&kind))
     });
     files.sort();
     for path in files {
@@ -34,7 +35,10 @@ pub(super) fn fingerprint(source: &Path, context_length: usize) -> io::Result<St
         io::copy(&mut fs::File::open(&path)?, &mut HashWriter(&mut content))?;
         hash.update(content.finalize());
     }
-    Ok(format!("fp_{}", hash.finalize().iter().take(12).map(|byte| format!("{byte:02x}")).collect::<String>()))
+    Ok(format!(
+        "fp_{}",
+        hash.finalize().iter().take(12).map(|byte| format!("{byte:02x}")).collect::<String>()
+    ))
 }
 
 struct HashWriter<'a>(&'a mut Sha256);

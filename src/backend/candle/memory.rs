@@ -22,13 +22,16 @@ fn control_group() -> Option<u64> {
     let number = |group: &str, file: &str| -> Option<u64> {
         fs::read_to_string(format!("/sys/fs/cgroup/{group}/{file}")).ok()?.trim().parse().ok()
     };
-    let groups = std::iter::successors(Some(path.as_str()), |group| group.rsplit_once('/').map(|(above, _)| above));
+    let groups =
+        std::iter::successors(Some(path.as_str()), |group| group.rsplit_once('/').map(|(above, _)| above));
     groups
         .filter_map(|group| {
             let limit = number(group, "memory.max")?;
             // Pages of mapped files are given back before anybody is killed for want of memory.
-            let cached = fs::read_to_string(format!("/sys/fs/cgroup/{group}/memory.stat")).unwrap_or_default();
-            let cached = cached.lines().find_map(|line| line.strip_prefix("inactive_file ")?.trim().parse().ok());
+            let cached =
+                fs::read_to_string(format!("/sys/fs/cgroup/{group}/memory.stat")).unwrap_or_default();
+            let cached =
+                cached.lines().find_map(|line| line.strip_prefix("inactive_file ")?.trim().parse().ok());
             let used = number(group, "memory.current")?.saturating_sub(cached.unwrap_or(0));
             Some(limit.saturating_sub(used))
         })

@@ -23,7 +23,7 @@ use super::{Backend, ModelCard, Readiness, Tokenizer};
 use crate::{
     engine::{self, Engine, Memory},
     generation::{Chat, EmbeddingRequest, Embeddings, Error, Events, GenerationRequest, PromptText},
-    model::{self, Forward, KvType},
+    model::{self, KvType},
     text::{self, ChatTemplate, Clock},
     units::ByteSize,
 };
@@ -114,7 +114,13 @@ impl Candle {
             Settings { max_tokens: config.max_tokens, temperature: config.temperature, top_p: config.top_p };
         let fingerprint = "loading".to_owned();
         let unloaded = ModelCard { created, owner: "sconce".to_owned(), fingerprint, context_length: 0 };
-        Self { model: model.to_owned(), config: config.candle.clone(), settings, unloaded, loaded: OnceLock::new() }
+        Self {
+            model: model.to_owned(),
+            config: config.candle.clone(),
+            settings,
+            unloaded,
+            loaded: OnceLock::new(),
+        }
     }
 
     fn loaded(&self) -> Result<&Arc<Loaded>, Error> {
@@ -201,7 +207,9 @@ impl Backend for Candle {
     fn readiness(&self) -> Readiness {
         match self.loaded.get() {
             None => Readiness::NotReady("loading".to_owned()),
-            Some(loaded) if loaded.engine.is_stopped() => Readiness::NotReady("the engine has stopped".to_owned()),
+            Some(loaded) if loaded.engine.is_stopped() => {
+                Readiness::NotReady("the engine has stopped".to_owned())
+            }
             Some(_) => Readiness::Ready,
         }
     }

@@ -105,7 +105,10 @@ impl Loaded {
 
     pub(super) fn chat_tokens(&self, chat: &Chat) -> Result<Vec<u32>, Error> {
         let refuse = |param: &str, what: &str| {
-            Err(Error::unsupported(param, format!("{what} not supported by the candle backend: leave out '{param}'.")))
+            Err(Error::unsupported(
+                param,
+                format!("{what} not supported by the candle backend: leave out '{param}'."),
+            ))
         };
         let called = !chat.tools.is_empty() && chat.tool_choice != ToolChoice::None;
         if called || matches!(chat.tool_choice, ToolChoice::Required | ToolChoice::Named(_)) {
@@ -155,14 +158,12 @@ pub(super) fn refusal(error: engine::SubmitError) -> Error {
             prompt: prompt as u64,
             completion: completion as u64,
         },
-        E::NeverFits { needed, limit } => Error::ContextLengthExceeded {
-            limit: limit as u64,
-            prompt: needed as u64,
-            completion: 0,
-        },
-        E::QueueFull { waiting } => {
-            Error::Overloaded(format!("The model already has {waiting} requests waiting. Please try again later."))
+        E::NeverFits { needed, limit } => {
+            Error::ContextLengthExceeded { limit: limit as u64, prompt: needed as u64, completion: 0 }
         }
+        E::QueueFull { waiting } => Error::Overloaded(format!(
+            "The model already has {waiting} requests waiting. Please try again later."
+        )),
         E::Stopped => Error::Unavailable("The model has stopped.".to_owned()),
         E::EmptyPrompt => Error::invalid("prompt", "The prompt has no tokens: give at least one."),
         E::NoChoices => Error::invalid("n", "At least one answer must be asked for."),

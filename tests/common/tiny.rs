@@ -1,0 +1,72 @@
+//! A tiny llama with made-up weights: it says nothing of sense, always the same.
+
+use std::{fs, path::Path};
+
+use serde_json::json;
+
+const HIDDEN: usize = 64;
+const INNER: usize = 96;
+const LAYERS: usize = 2;
+pub(crate) const CONTEXT: usize = 512;
+
+/// Writes a model in Hugging Face's layout: configuration, weights, tokenizer, chat template.
+pub(crate) fn write(directory: &Path) {
+    let tokenizer = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/tokenizers/byte_level.json");
+    let tokenizer: serde_json::Value = serde_json::from_slice(&fs::read(tokenizer).unwrap()).unwrap();
+    let vocabulary = tokenizer["model"]["vocab"].as_object().unwrap().len()
+        + tokenizer["added_tokens"].as_array().map_or(0, Vec::len);
+    let config = json!({
+        "model_type": "llama", "architectures": ["LlamaForCausalLM"],
+        "hidden_size": HIDDEN, "intermediate_size": INNER, "num_hidden_layers": LAYERS,
+        "num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": vocabulary,
+        "max_position_embeddings": CONTEXT, "rms_norm_eps": 1e-5, "rope_theta": 10000.0,
+        "hidden_act": "silu", "tie_word_embeddings": false, "torch_dtype": "float32",
+    });
+    let template = "{% for message in messages %}<{{ message.role }}>{{ message.content }}\n{% endfor %}\
+                    {% if add_generation_prompt %}<assistant>{% endif %}";
+    fs::write(directory.join("config.json"), config.to_string()).unwrap();
+    fs::write(directory.join("tokenizer.json"), tokenizer.to_string()).unwrap();
+    fs::write(directory.join("tokenizer_config.json"), json!({ "chat_template": template }).to_string())
+        .unwrap();
+    fs::write(directory.join("model.safetensors"), weights(vocabulary)).unwrap();
+}
+
+/// The file's format: a little-endian length, a JSON header, the tensors (github.com/huggingface/safetensors).
+fn weights(vocabulary: usize) -> Vec<u8> {
+    let mut tensors = vec![
+        ("model.embed_tokens.weight".to_owned(), vec![vocabulary, HIDDEN]),
+        ("lm_head.weight".to_owned(), vec![vocabulary, HIDDEN]),
+        ("model.norm.weight".to_owned(), vec![HIDDEN]),
+    ];
+    for layer in 0..LAYERS {
+        for (name, shape) in [
+            ("input_layernorm", vec![HIDDEN]),
+            ("post_attention_layernorm", vec![HIDDEN]),
+            ("self_attn.q_proj", vec![HIDDEN, HIDDEN]),
+            ("self_attn.k_proj", vec![HIDDEN / 2, HIDDEN]),
+            ("self_attn.v_proj", vec![HIDDEN / 2, HIDDEN]),
+            ("self_attn.o_proj", vec![HIDDEN, HIDDEN]),
+            ("mlp.gate_proj", vec![INNER, HIDDEN]),
+            ("mlp.up_proj", vec![INNER, HIDDEN]),
+            ("mlp.down_proj", vec![HIDDEN, INNER]),
+        ] {
+            tensors.push((format!("model.layers.{layer}.{name}.weight"), shape));
+        }
+    }
+    let mut header = serde_json::Map::new();
+    let mut data: Vec<u8> = Vec::new();
+    let mut state = 1u64;
+    for (name, shape) in tensors {
+        let begin = data.len();
+        let norm = shape.len() == 1;
+        for _ in 0..shape.iter().product::<usize>() {
+            // Knuth's linear congruential generator; its high bits are good enough to look like weights.
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let unit = (state >> 40) as f32 / (1 << 24) as f32 - 0.5;
+            data.extend((if norm { 1.0 } else { unit * 0.6 }).to_le_bytes());
+        }
+        header.insert(name, json!({ "dtype": "F32", "shape": shape, "data_offsets": [begin, data.len()] }));
+    }
+    let header = serde_json::Value::from(header).to_string();
+    [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), &data].concat()
+}
