@@ -1,4 +1,5 @@
 //! The heads of one row that share keys and values.
+#![expect(unsafe_code, reason = "the innermost loops go without bounds checks")]
 
 use std::ops::Range;
 
@@ -62,12 +63,14 @@ impl<T: Element> Group<'_, T> {
     #[inline(always)]
     fn some_heads<S: Simd, const H: usize>(&mut self, s: S, head: usize) -> usize {
         let per_head = self.span.blocks.len() * LANES;
-        for block in 0..self.span.blocks.len() {
-            let scores = self.block_scores::<S, H>(s, head, block);
-            for (h, scores) in scores.into_iter().enumerate() {
-                let first = (head + h) * per_head + block * LANES;
-                s.store_part(scores, &mut self.scores[first..first + LANES]);
-            }
+        let mut block = 0;
+        while block < self.span.blocks.len() {
+            // As many accumulators as hide the latency of an addition, where there are registers.
+            block += match self.span.blocks.len() - block {
+                left if H <= 2 && left >= 4 => self.scores::<S, H, 4>(s, head, block),
+                left if H <= 4 && S::WIDE && left >= 2 => self.scores::<S, H, 2>(s, head, block),
+                _ => self.scores::<S, H, 1>(s, head, block),
+            };
         }
         let sums: [f32; H] = std::array::from_fn(|h| {
             let first = (head + h) * per_head;
@@ -88,33 +91,53 @@ impl<T: Element> Group<'_, T> {
         H
     }
 
-    /// Scores of the sixteen positions of a block; those that are not seen hold anything.
+    /// Scores of the positions of `B` blocks; those that are not seen hold anything. Returns `B`.
     #[inline(always)]
-    fn block_scores<S: Simd, const H: usize>(&self, s: S, head: usize, block: usize) -> [S::Lanes; H] {
+    fn scores<S: Simd, const H: usize, const B: usize>(&mut self, s: S, head: usize, block: usize) -> usize {
         let attention = self.span.attention;
         let dim = attention.head_dim;
-        let page = self.span.page(block);
-        let keys = self.planes.keys[page * dim * LANES..(page + 1) * dim * LANES].as_chunks::<LANES>().0;
         let queries: [&[f32]; H] =
             std::array::from_fn(|h| &self.queries[(head + h) * dim..(head + h + 1) * dim]);
-        let mut sums = [s.splat(0.0); H];
-        for (i, keys) in keys.iter().enumerate() {
-            let keys = T::lanes(s, keys);
+        let keys: [&[[T; LANES]]; B] = std::array::from_fn(|b| {
+            let page = self.span.page(block + b);
+            self.planes.keys[page * dim * LANES..(page + 1) * dim * LANES].as_chunks().0
+        });
+        let mut sums = [[s.splat(0.0); B]; H];
+        for i in 0..dim {
+            // SAFETY: each page of keys and each query has `dim` elements.
+            let keys: [S::Lanes; B] =
+                std::array::from_fn(|b| T::lanes(s, unsafe { keys[b].get_unchecked(i) }));
             for h in 0..H {
-                sums[h] = s.mul_add(s.splat(queries[h][i]), keys, sums[h]);
+                // SAFETY: as above.
+                let query = s.splat(unsafe { *queries[h].get_unchecked(i) });
+                for b in 0..B {
+                    sums[h][b] = s.mul_add(query, keys[b], sums[h][b]);
+                }
             }
         }
-        for (h, sum) in sums.iter_mut().enumerate() {
-            *sum = s.mul(*sum, s.splat(attention.scale));
-            if let Some(cap) = attention.soft_cap {
-                *sum = s.mul(s.splat(cap), math::tanh(s, s.div(*sum, s.splat(cap))));
-            }
-            if let Some(slopes) = &attention.slopes {
-                let slope = slopes[self.span.kv_head * (self.queries.len() / dim) + head + h];
-                *sum = s.mul_add(s.splat(slope), self.distances(s, block), *sum);
+        for (h, sums) in sums.into_iter().enumerate() {
+            for (b, sum) in sums.into_iter().enumerate() {
+                let score = self.finish(s, head + h, block + b, sum);
+                let first = ((head + h) * self.span.blocks.len() + block + b) * LANES;
+                s.store_part(score, &mut self.scores[first..first + LANES]);
             }
         }
-        sums
+        B
+    }
+
+    /// From dot products to what the softmax takes.
+    #[inline(always)]
+    fn finish<S: Simd>(&self, s: S, head: usize, block: usize, dots: S::Lanes) -> S::Lanes {
+        let attention = self.span.attention;
+        let mut scores = s.mul(dots, s.splat(attention.scale));
+        if let Some(cap) = attention.soft_cap {
+            scores = s.mul(s.splat(cap), math::tanh(s, s.div(scores, s.splat(cap))));
+        }
+        if let Some(slopes) = &attention.slopes {
+            let slope = slopes[self.span.kv_head * (self.queries.len() / attention.head_dim) + head];
+            scores = s.mul_add(s.splat(slope), self.distances(s, block), scores);
+        }
+        scores
     }
 
     /// Each key's position less the row's.
@@ -137,19 +160,24 @@ impl<T: Element> Group<'_, T> {
         let dim = self.span.attention.head_dim;
         let vectors = dim.div_ceil(LANES);
         let per_head = self.span.blocks.len() * LANES;
+        let seen = self.span.seen.clone();
+        assert!(seen.end <= per_head && vector + V <= vectors, "positions of the blocks");
+        let weights: [&[f32]; H] =
+            std::array::from_fn(|h| &self.scores[(head + h) * per_head..(head + h + 1) * per_head]);
         let mut totals = [[s.splat(0.0); V]; H];
         for block in 0..self.span.blocks.len() {
             let page = self.span.page(block) * LANES * vectors;
-            let values = self.planes.values.as_chunks::<LANES>().0;
-            let values = &values[page..page + LANES * vectors];
-            let first = self.span.seen.start.max(block * LANES);
-            for position in first..self.span.seen.end.min((block + 1) * LANES) {
-                let values = &values[(position - block * LANES) * vectors + vector..][..V];
-                let values: [S::Lanes; V] = std::array::from_fn(|v| T::lanes(s, &values[v]));
-                for (h, totals) in totals.iter_mut().enumerate() {
-                    let weight = s.splat(self.scores[(head + h) * per_head + position]);
+            let values = &self.planes.values.as_chunks::<LANES>().0[page..page + LANES * vectors];
+            for position in seen.start.max(block * LANES)..seen.end.min((block + 1) * LANES) {
+                let row = (position - block * LANES) * vectors + vector;
+                // SAFETY: the position is one of the block's, and `vector + V` vectors are within its row.
+                let values: [S::Lanes; V] =
+                    std::array::from_fn(|v| T::lanes(s, unsafe { values.get_unchecked(row + v) }));
+                for h in 0..H {
+                    // SAFETY: the position is below `seen.end`.
+                    let weight = s.splat(unsafe { *weights[h].get_unchecked(position) });
                     for v in 0..V {
-                        totals[v] = s.mul_add(weight, values[v], totals[v]);
+                        totals[h][v] = s.mul_add(weight, values[v], totals[h][v]);
                     }
                 }
             }

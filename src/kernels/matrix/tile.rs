@@ -45,12 +45,12 @@ impl<T: Element> Kernel for Columns<'_, T> {
         let mut row = 0;
         while row < rows {
             row += match rows - row {
-                left if S::WIDE && left >= 8 => self.sweep_down::<S, 8, 2>(s, row, left / 8),
+                left if S::WIDE && left >= 8 => self.sweep_down::<S, 8, 2>(s, row, (left / 8).min(8)),
                 left if left >= 4 => {
                     if S::WIDE {
                         self.sweep_down::<S, 4, 4>(s, row, 1)
                     } else {
-                        self.sweep_down::<S, 4, 1>(s, row, left / 4)
+                        self.sweep_down::<S, 4, 1>(s, row, (left / 4).min(16))
                     }
                 }
                 left if left >= 2 => self.sweep_down::<S, 2, 2>(s, row, 1),
@@ -61,7 +61,8 @@ impl<T: Element> Kernel for Columns<'_, T> {
 }
 
 impl<T: Element> Columns<'_, T> {
-    /// `tiles` tiles of `R` rows below each other, panels first so that a panel stays in the cache. Returns the rows.
+    /// `tiles` tiles of `R` rows below each other, panels first so that a panel stays in the cache; no more than 64 rows at
+    /// a time, so that they stay there too. Returns the rows.
     #[inline(always)]
     fn sweep_down<S: Simd, const R: usize, const P: usize>(&self, s: S, row: usize, tiles: usize) -> usize {
         self.sweep::<S, R, P>(s, row..row + tiles * R);
