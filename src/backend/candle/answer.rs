@@ -226,8 +226,10 @@ impl Loaded {
         TokenLogprob { token, bytes, logprob, top: top.collect() }
     }
 
+    /// A control token is no text, wherever text is told.
     fn spell(&self, id: u32) -> (Vec<u8>, String) {
-        let bytes = self.tokenizer.token_bytes(id).unwrap_or_default().to_vec();
+        let told = !self.tokenizer.is_special(id);
+        let bytes = self.tokenizer.token_bytes(id).filter(|_| told).unwrap_or_default().to_vec();
         let token = String::from_utf8_lossy(&bytes).into_owned();
         (bytes, token)
     }

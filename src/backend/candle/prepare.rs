@@ -56,6 +56,11 @@ impl Loaded {
             stop_token_ids,
             ignore_eos,
         } = sampling;
+        let vocabulary = self.engine.shape().vocabulary;
+        if let Some((id, _)) = logit_bias.iter().find(|(id, _)| *id as usize >= vocabulary) {
+            let message = format!("Token id {id} is not in this model's vocabulary of {vocabulary}.");
+            return Err(Error::invalid("logit_bias", message));
+        }
         // A limit that the request asks for must fit; the configured one bends to what room there is.
         let room = limit.saturating_sub(prompt.len());
         let max_tokens = match max_tokens {
