@@ -22,7 +22,8 @@ enum Kind {
 }
 
 /// Work on sixteen lanes. `run` is written once and compiled for each instruction set, so it must be
-/// `#[inline(always)]`, and so must everything it calls that takes a [`Simd`].
+/// `#[inline(always)]`, and so must everything it calls that takes a [`Simd`]. That excludes closures given to functions of
+/// the standard library: one that is not inlined is compiled without the instructions, and each operation becomes a call.
 pub trait Kernel {
     type Output;
     fn run<S: Simd>(self, simd: S) -> Self::Output;

@@ -72,13 +72,14 @@ impl<T: Element> Group<'_, T> {
                 _ => self.scores::<S, H, 1>(s, head, block),
             };
         }
-        let sums: [f32; H] = std::array::from_fn(|h| {
+        let mut sums = [0.0; H];
+        for (h, sum) in sums.iter_mut().enumerate() {
             let first = (head + h) * per_head;
             let x = &mut self.scores[first + self.span.seen.start..first + self.span.seen.end];
             let number = self.span.kv_head * (self.queries.len() / self.span.attention.head_dim) + head + h;
             let sink = self.span.attention.sinks.as_ref().map(|sinks| sinks[number]);
-            Exponentials { x, sink }.run(s)
-        });
+            *sum = Exponentials { x, sink }.run(s);
+        }
         let vectors = self.span.attention.head_dim.div_ceil(LANES);
         let mut vector = 0;
         while vector < vectors {
@@ -104,14 +105,16 @@ impl<T: Element> Group<'_, T> {
         });
         let mut sums = [[s.splat(0.0); B]; H];
         for i in 0..dim {
-            // SAFETY: each page of keys and each query has `dim` elements.
-            let keys: [S::Lanes; B] =
-                std::array::from_fn(|b| T::lanes(s, unsafe { keys[b].get_unchecked(i) }));
+            let mut step = [s.splat(0.0); B];
+            for b in 0..B {
+                // SAFETY: each page of keys and each query has `dim` elements.
+                step[b] = T::lanes(s, unsafe { keys[b].get_unchecked(i) });
+            }
             for h in 0..H {
                 // SAFETY: as above.
                 let query = s.splat(unsafe { *queries[h].get_unchecked(i) });
                 for b in 0..B {
-                    sums[h][b] = s.mul_add(query, keys[b], sums[h][b]);
+                    sums[h][b] = s.mul_add(query, step[b], sums[h][b]);
                 }
             }
         }
@@ -170,14 +173,16 @@ impl<T: Element> Group<'_, T> {
             let values = &self.planes.values.as_chunks::<LANES>().0[page..page + LANES * vectors];
             for position in seen.start.max(block * LANES)..seen.end.min((block + 1) * LANES) {
                 let row = (position - block * LANES) * vectors + vector;
-                // SAFETY: the position is one of the block's, and `vector + V` vectors are within its row.
-                let values: [S::Lanes; V] =
-                    std::array::from_fn(|v| T::lanes(s, unsafe { values.get_unchecked(row + v) }));
+                let mut step = [s.splat(0.0); V];
+                for (v, step) in step.iter_mut().enumerate() {
+                    // SAFETY: the position is one of the block's, and `vector + V` vectors are within its row.
+                    *step = T::lanes(s, unsafe { values.get_unchecked(row + v) });
+                }
                 for h in 0..H {
                     // SAFETY: the position is below `seen.end`.
                     let weight = s.splat(unsafe { *weights[h].get_unchecked(position) });
                     for v in 0..V {
-                        totals[h][v] = s.mul_add(weight, values[v], totals[h][v]);
+                        totals[h][v] = s.mul_add(weight, step[v], totals[h][v]);
                     }
                 }
             }

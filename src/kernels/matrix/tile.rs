@@ -95,9 +95,11 @@ impl<T: Element> Columns<'_, T> {
             std::array::from_fn(|p| &self.panels[(panel + p) * k..(panel + p + 1) * k]);
         let mut sums = [[s.splat(0.0); P]; R];
         for i in 0..k {
-            // SAFETY: each slice has `k` elements.
-            let step: [S::Lanes; P] =
-                std::array::from_fn(|p| T::lanes(s, unsafe { weights[p].get_unchecked(i) }));
+            let mut step = [s.splat(0.0); P];
+            for p in 0..P {
+                // SAFETY: each slice has `k` elements.
+                step[p] = T::lanes(s, unsafe { weights[p].get_unchecked(i) });
+            }
             for r in 0..R {
                 // SAFETY: as above.
                 let value = s.splat(unsafe { *x[r].get_unchecked(i) });

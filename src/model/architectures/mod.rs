@@ -84,6 +84,10 @@ pub(super) fn describe(config: &Config, context_length: Option<usize>) -> Result
     let Some((_, describe)) = TABLE.iter().find(|(name, _)| *name == found) else {
         return Err(ConfigError::Architecture { found: found.to_owned(), supported: supported() });
     };
+    if let Some(quantization) = config.object("quantization_config")? {
+        let method = quantization.text("quant_method")?.unwrap_or("an unnamed method");
+        return Err(ConfigError::Unsupported(format!("a safetensors checkpoint quantized by {method}")));
+    }
     let longest = config.find_size(&["max_position_embeddings", "n_positions", "seq_length"])?;
     // Nothing but training bounds a model without learned positions (Bloom).
     let longest = longest.unwrap_or(2048);
