@@ -144,7 +144,7 @@ pub(crate) struct Caller {
 }
 
 impl Caller {
-    pub(crate) fn check(request: &Request) -> Result<Self, ApiError> {
+    fn check(request: &Request) -> Result<Self, ApiError> {
         let app = App::of(request)?;
         let keys = app.keys.load();
         if keys.is_empty() {
@@ -168,13 +168,39 @@ impl Caller {
     }
 }
 
-impl<'a> ApiExtractor<'a> for Caller {
+/// What an operation demands of its caller beyond a key.
+pub(crate) trait Entry: Sized {
+    fn enter(request: &Request, caller: Caller) -> Result<Self, ApiError>;
+}
+
+impl Entry for Caller {
+    fn enter(_: &Request, caller: Caller) -> Result<Self, ApiError> {
+        Ok(caller)
+    }
+}
+
+/// The first argument of every operation that needs a key: checked before anything of the body is read.
+pub(crate) struct Secured<T>(pub(crate) T);
+
+impl<'a, T: Entry> ApiExtractor<'a> for Secured<T> {
     const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::SecurityScheme];
     type ParamType = ();
     type ParamRawType = ();
 
     fn register(registry: &mut Registry) {
-        register_scheme(registry);
+        registry.create_security_scheme(
+            SCHEME,
+            MetaSecurityScheme {
+                ty: "http",
+                description: Some("An API key of this server, where it has any."),
+                name: None,
+                key_in: None,
+                scheme: Some("bearer"),
+                bearer_format: None,
+                flows: None,
+                openid_connect_url: None,
+            },
+        );
     }
 
     fn security_schemes() -> Vec<&'static str> {
@@ -190,26 +216,12 @@ impl<'a> ApiExtractor<'a> for Caller {
         _: &mut RequestBody,
         _: ExtractParamOptions<()>,
     ) -> poem::Result<Self> {
-        Ok(Self::check(request)?)
+        Ok(Self(T::enter(request, Caller::check(request)?)?))
     }
 }
 
 /// The name of the security scheme in the document.
-pub(crate) const SCHEME: &str = "ApiKey";
-
-pub(crate) fn register_scheme(registry: &mut Registry) {
-    let scheme = MetaSecurityScheme {
-        ty: "http",
-        description: Some("An API key of this server, where it has any."),
-        name: None,
-        key_in: None,
-        scheme: Some("bearer"),
-        bearer_format: None,
-        flows: None,
-        openid_connect_url: None,
-    };
-    registry.create_security_scheme(SCHEME, scheme);
-}
+const SCHEME: &str = "ApiKey";
 
 #[cfg(test)]
 mod tests {

@@ -5,15 +5,14 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use poem::{Request, RequestBody};
-use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions, registry::Registry};
+use poem::Request;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{
     App,
-    auth::{Caller, SCHEME, register_scheme},
+    auth::{Caller, Entry},
     error::{ApiError, Kind},
 };
 use crate::units::ByteSize;
@@ -140,29 +139,8 @@ pub(crate) struct Slot {
     _place: Place,
 }
 
-impl<'a> ApiExtractor<'a> for Admitted {
-    const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::SecurityScheme];
-    type ParamType = ();
-    type ParamRawType = ();
-
-    fn register(registry: &mut Registry) {
-        register_scheme(registry);
-    }
-
-    fn security_schemes() -> Vec<&'static str> {
-        vec![SCHEME]
-    }
-
-    fn has_security_fallback() -> bool {
-        true
-    }
-
-    async fn from_request(
-        request: &'a Request,
-        _: &mut RequestBody,
-        _: ExtractParamOptions<()>,
-    ) -> poem::Result<Self> {
-        let caller = Caller::check(request)?;
+impl Entry for Admitted {
+    fn enter(request: &Request, caller: Caller) -> Result<Self, ApiError> {
         let admission = Arc::clone(&App::of(request)?.admission);
         Ok(Self { place: admission.enter(&caller)?, admission })
     }

@@ -38,7 +38,7 @@ use poem::{
     IntoEndpoint, Request, RequestParts, Response,
     endpoint::{BoxEndpoint, DynEndpoint},
     error::ResponseError,
-    http::{HeaderValue, uri::Scheme},
+    http::{HeaderValue, Method, uri::Scheme},
     web::{LocalAddr, RemoteAddr},
 };
 use poem_openapi::OpenApiService;
@@ -159,7 +159,11 @@ impl Api {
     }
 
     /// The operation's answer, or what it failed with: an error, a panic, or the server's end.
-    async fn answer(&self, request: Request) -> Result<Response, ApiError> {
+    async fn answer(&self, mut request: Request) -> Result<Response, ApiError> {
+        if !routes::METHODS.contains(request.method()) {
+            // Routes know their own methods and refuse the common others with `Allow`; TRACE is refused by all.
+            request.set_method(Method::TRACE);
+        }
         // By the trait object's own name: each smart pointer before it would have a future of its own around its call.
         let work = AssertUnwindSafe(DynEndpoint::call(&**self.endpoint, request)).catch_unwind();
         tokio::select! {

@@ -104,6 +104,7 @@ impl Drop for Exchange {
         let usage = told.usage.unwrap_or_default();
         // Microseconds are as fine as it is worth: 0.112, not 0.11208599999999999.
         let milliseconds = |time: Duration| time.as_micros() as f64 / 1000.0;
+        let status = told.status.map(|status| status.as_u16());
         let outcome = match (&told.error, told.complete) {
             (Some(error), _) => error,
             (None, true) => "ok",
@@ -112,7 +113,7 @@ impl Drop for Exchange {
         tracing::info!(
             method = self.method,
             path = self.path,
-            status = told.status.map(|status| status.as_u16()),
+            status,
             model = told.model,
             key = told.key.as_deref(),
             prompt_tokens = told.usage.map(|_| usage.prompt),
@@ -121,7 +122,11 @@ impl Drop for Exchange {
             duration_ms = milliseconds(self.started.elapsed()),
             request_id = self.id,
             outcome,
-            "request"
+            // The journal shows this alone; the fields are there to filter by.
+            "{} {} {}",
+            self.method,
+            self.path,
+            status.unwrap_or_default(),
         );
     }
 }

@@ -14,7 +14,7 @@ use poem_openapi::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    auth::Caller,
+    auth::{Caller, Secured},
     chat::{self, ChatEncoder, CreateChatCompletionRequest, CreateChatCompletionResponse},
     completions::{self, CompletionEncoder, CreateCompletionRequest, CreateCompletionResponse},
     embeddings::{self, CreateEmbeddingRequest, CreateEmbeddingResponse},
@@ -75,7 +75,7 @@ impl V1 {
     async fn chat(
         &self,
         request: &Request,
-        admitted: Admitted,
+        Secured(admitted): Secured<Admitted>,
         body: WireJson<CreateChatCompletionRequest>,
     ) -> Answer<Chat> {
         let exchange = super::exchange(request)?;
@@ -104,7 +104,7 @@ impl V1 {
     async fn completion(
         &self,
         request: &Request,
-        admitted: Admitted,
+        Secured(admitted): Secured<Admitted>,
         body: WireJson<CreateCompletionRequest>,
     ) -> Answer<Completion> {
         let exchange = super::exchange(request)?;
@@ -136,7 +136,7 @@ impl V1 {
     async fn embedding(
         &self,
         request: &Request,
-        admitted: Admitted,
+        Secured(admitted): Secured<Admitted>,
         body: WireJson<CreateEmbeddingRequest>,
     ) -> Answer<Json<CreateEmbeddingResponse>> {
         let exchange = super::exchange(request)?;
@@ -153,7 +153,7 @@ impl V1 {
     ///
     /// Every model that is served, in the configuration's order.
     #[oai(path = "/models", method = "get", tag = "Tag::Models", operation_id = "listModels")]
-    async fn models(&self, _caller: Caller) -> Answer<Page<models::ListModelsResponse>> {
+    async fn models(&self, _caller: Secured<Caller>) -> Answer<Page<models::ListModelsResponse>> {
         let data =
             self.models.iter().map(|(id, model)| models::Model::new(id, model.backend.card())).collect();
         Ok(Reply::json(&models::ListModelsResponse { object: embeddings::ListObject, data })?)
@@ -165,7 +165,7 @@ impl V1 {
     #[oai(path = "/models/:model", method = "get", tag = "Tag::Models", operation_id = "retrieveModel")]
     async fn retrieve(
         &self,
-        _caller: Caller,
+        _caller: Secured<Caller>,
         /// The model's id.
         model: Path<String>,
     ) -> Answer<Page<models::Model>> {
@@ -180,7 +180,7 @@ impl V1 {
     async fn tokenize(
         &self,
         request: &Request,
-        admitted: Admitted,
+        Secured(admitted): Secured<Admitted>,
         body: WireJson<TokenizeRequest>,
     ) -> Answer<Json<TokenizeResponse>> {
         let (id, model) = self.model(&body.0.model, &*super::exchange(request)?)?;
@@ -203,7 +203,7 @@ impl V1 {
     async fn detokenize(
         &self,
         request: &Request,
-        admitted: Admitted,
+        Secured(admitted): Secured<Admitted>,
         body: WireJson<DetokenizeRequest>,
     ) -> Answer<Json<DetokenizeResponse>> {
         let (id, model) = self.model(&body.0.model, &*super::exchange(request)?)?;
@@ -249,7 +249,7 @@ impl Root {
     /// Readiness
     ///
     /// The same as `/health/ready`.
-    #[oai(path = "/health", method = "get", tag = "Tag::Health", operation_id = "health")]
+    #[oai(path = "/health", method = "get", tag = "Tag::Health", operation_id = "getHealth")]
     async fn health(&self) -> Answer<HealthPage> {
         self.readiness()
     }
@@ -257,7 +257,7 @@ impl Root {
     /// Readiness
     ///
     /// 200 when every model can serve, until the server begins to shut down.
-    #[oai(path = "/health/ready", method = "get", tag = "Tag::Health", operation_id = "healthReady")]
+    #[oai(path = "/health/ready", method = "get", tag = "Tag::Health", operation_id = "getReadiness")]
     async fn ready(&self) -> Answer<HealthPage> {
         self.readiness()
     }
@@ -265,7 +265,7 @@ impl Root {
     /// Liveness
     ///
     /// 200 while the process answers at all.
-    #[oai(path = "/health/live", method = "get", tag = "Tag::Health", operation_id = "healthLive")]
+    #[oai(path = "/health/live", method = "get", tag = "Tag::Health", operation_id = "getLiveness")]
     async fn live(&self) -> Answer<HealthPage> {
         Ok(Reply::health(&Health { status: Status::Ok, reason: None })?)
     }
@@ -316,6 +316,18 @@ impl<T: OpenApi> OpenApi for Prefixed<T> {
     }
 }
 
+/// The methods that every route answers, if only by a refusal.
+pub(crate) const METHODS: [Method; 8] = [
+    Method::GET,
+    Method::POST,
+    Method::PUT,
+    Method::PATCH,
+    Method::DELETE,
+    Method::OPTIONS,
+    Method::TRACE,
+    Method::HEAD,
+];
+
 /// Answers 405 with `Allow`, which poem's own answer lacks, to the methods that a URL does not have.
 fn refuse_other_methods(methods: &mut HashMap<Method, BoxEndpoint<'static>>) {
     let mut allowed: BTreeSet<&str> = methods.keys().map(Method::as_str).collect();
@@ -323,16 +335,7 @@ fn refuse_other_methods(methods: &mut HashMap<Method, BoxEndpoint<'static>>) {
         allowed.insert("HEAD");
     }
     let allow: Arc<str> = allowed.into_iter().collect::<Vec<_>>().join(", ").into();
-    for method in [
-        Method::GET,
-        Method::POST,
-        Method::PUT,
-        Method::PATCH,
-        Method::DELETE,
-        Method::OPTIONS,
-        Method::TRACE,
-        Method::HEAD,
-    ] {
+    for method in METHODS {
         if method == Method::HEAD && methods.contains_key(&Method::GET) {
             continue;
         }

@@ -130,6 +130,12 @@ pub struct Model {
     pub backend: Box<dyn Backend>,
 }
 
+impl FromIterator<(String, Model)> for Registry {
+    fn from_iter<I: IntoIterator<Item = (String, Model)>>(models: I) -> Self {
+        Self { models: Arc::new(models.into_iter().collect()) }
+    }
+}
+
 impl Registry {
     /// Builds every model of `served`, which maps model ids to their settings.
     #[must_use]
@@ -141,7 +147,7 @@ impl Registry {
             };
             (id.clone(), Model { kind: config.backend, backend })
         };
-        Self { models: Arc::new(served.iter().map(build).collect()) }
+        served.iter().map(build).collect()
     }
 
     #[must_use]

@@ -185,6 +185,12 @@ async fn a_wrong_method_is_told_the_right_ones() {
             "{path}"
         );
     }
+    let made_up = reqwest::Method::from_bytes(b"QUERY").unwrap();
+    let response = server.client.request(made_up, server.url("/v1/models")).send().await.unwrap();
+    assert_eq!(
+        (response.status().as_u16(), &response.headers()["allow"]),
+        (405, &"GET, HEAD".parse().unwrap())
+    );
     let head = server.client.head(server.url("/v1/models")).send().await.unwrap();
     assert_eq!(head.status(), 200);
     assert!(head.bytes().await.unwrap().is_empty());

@@ -133,7 +133,7 @@ impl TestServer {
     pub(crate) fn requests(&self) -> Vec<Value> {
         let lines = self.log();
         let lines = lines.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-        lines.filter(|line| line["message"] == "request").collect()
+        lines.filter(|line| line.get("request_id").is_some()).collect()
     }
 
     /// Waits until the log says so.

@@ -2,6 +2,11 @@
 # the checkout. A second run finds them by the lock's hash and installs nothing.
 # shellcheck shell=bash
 
+# The caller's paths, before any script changes its folder.
+for name in SERVER_UNDER_TEST TEST_CHROMIUM TEST_CACHE SPEC_COVERAGE; do
+  if [[ -n ${!name:-} ]]; then export "$name=$(realpath -ms -- "${!name}")"; fi
+done
+
 cache_root() {
   printf '%s\n' "${TEST_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/sconce-tests}"
 }

@@ -4,11 +4,16 @@
 //! alternatives, numbers at their lower bound or zero. A schema whose instances cannot be found this way is refused
 //! with the keyword's place, so that what is returned is valid.
 
-use regex_syntax::hir::{Class, Hir, HirKind, Look};
+use std::cell::Cell;
+
 use serde_json::{Map, Number, Value, json};
+
+use super::pattern;
 
 /// Schemas may be recursive; an instance this deep has no end.
 const DEEPEST: usize = 64;
+/// References and bounds on lengths can describe in a few lines what takes hours to write down.
+const MOST_WORK: usize = 200_000;
 /// Keywords that the construction below cannot promise to satisfy.
 const REFUSED: [&str; 9] = [
     "not",
@@ -32,11 +37,13 @@ pub(super) struct NoInstance {
 
 /// The smallest instance of `schema`.
 pub(super) fn smallest(schema: &Value) -> Result<Value, NoInstance> {
-    Search { root: schema }.instance(schema, "#", 0)
+    Search { root: schema, work: Cell::new(MOST_WORK) }.instance(schema, "#", 0)
 }
 
 struct Search<'a> {
     root: &'a Value,
+    /// JSON values that may still be copied or made.
+    work: Cell<usize>,
 }
 
 fn no_instance<T>(place: &str, reason: impl Into<String>) -> Result<T, NoInstance> {
@@ -48,6 +55,7 @@ impl Search<'_> {
         if depth > DEEPEST {
             return no_instance(place, "it has no finite instance, or a very deep one");
         }
+        self.charge(1, place)?;
         let schema = match schema {
             Value::Bool(true) => return Ok(Value::Null),
             Value::Bool(false) => return no_instance(place, "`false` accepts nothing"),
@@ -83,6 +91,16 @@ impl Search<'_> {
         }
     }
 
+    fn charge(&self, work: usize, place: &str) -> Result<(), NoInstance> {
+        match self.work.get().checked_sub(work) {
+            Some(left) => {
+                self.work.set(left);
+                Ok(())
+            }
+            None => no_instance(place, "its smallest instance is too large"),
+        }
+    }
+
     /// `$ref` and `allOf` merged into the keywords beside them.
     fn flatten(
         &self,
@@ -93,13 +111,17 @@ impl Search<'_> {
         if depth > DEEPEST {
             return no_instance(place, "it has no finite instance, or a very deep one");
         }
+        self.charge(schema.values().map(size).sum(), place)?;
         let mut flat = schema.clone();
         let mut parts: Vec<Value> = Vec::new();
         if let Some(reference) = flat.remove("$ref") {
             let reference = reference.as_str().unwrap_or_default();
             let target = reference.strip_prefix('#').and_then(|pointer| self.root.pointer(pointer));
             match target {
-                Some(target) => parts.push(target.clone()),
+                Some(target) => {
+                    self.charge(size(target), place)?;
+                    parts.push(target.clone());
+                }
                 None => return no_instance(place, format!("the reference `{reference}` leads nowhere")),
             }
         }
@@ -181,6 +203,15 @@ impl Search<'_> {
     }
 }
 
+/// The number of JSON values in `value`.
+fn size(value: &Value) -> usize {
+    1 + match value {
+        Value::Array(values) => values.iter().map(size).sum(),
+        Value::Object(object) => object.values().map(size).sum(),
+        _ => 0,
+    }
+}
+
 /// Adds `part`'s keywords to `flat`: both hold, so bounds tighten and required properties add up.
 fn merge(flat: &mut Map<String, Value>, part: Map<String, Value>) {
     for (keyword, value) in part {
@@ -249,14 +280,11 @@ fn string(schema: &Map<String, Value>, place: &str) -> Result<Value, NoInstance>
         }
     };
     if let Some(pattern) = schema.get("pattern").and_then(Value::as_str) {
-        let Ok(parsed) = regex_syntax::parse(pattern) else {
-            return no_instance(place, "its `pattern` is not a regular expression that echo knows");
-        };
-        let mut text = String::new();
-        return if shortest_match(&parsed, &mut text) {
-            fixed(text)
-        } else {
-            no_instance(place, "nothing short matches its `pattern`")
+        return match pattern::shortest(pattern) {
+            Some(text) => fixed(text),
+            None => {
+                no_instance(place, "its `pattern` is not a regular expression that echo can match shortly")
+            }
         };
     }
     match schema.get("format").and_then(Value::as_str).and_then(example_of) {
@@ -282,46 +310,6 @@ fn example_of(format: &str) -> Option<&'static str> {
         "regex" => ".*",
         _ => return None,
     })
-}
-
-/// Appends a short text that `pattern` matches; false where there is none or it would be very long.
-fn shortest_match(pattern: &Hir, text: &mut String) -> bool {
-    match pattern.kind() {
-        HirKind::Empty | HirKind::Look(Look::Start | Look::End | Look::StartLF | Look::EndLF) => true,
-        // Other assertions look at the neighbours, which are not known here.
-        HirKind::Look(_) => false,
-        HirKind::Literal(literal) => match std::str::from_utf8(&literal.0) {
-            Ok(literal) => {
-                text.push_str(literal);
-                true
-            }
-            Err(_) => false,
-        },
-        HirKind::Class(Class::Unicode(class)) => {
-            // A letter or digit where the class has one: the class's first character is often a control character.
-            let plain = ['a', 'A', '0', ' '];
-            let inside = |c: &char| class.iter().any(|range| range.start() <= *c && *c <= range.end());
-            let first = class.iter().next().map(|range| range.start());
-            match plain.into_iter().find(inside).or(first) {
-                Some(character) => {
-                    text.push(character);
-                    true
-                }
-                None => false,
-            }
-        }
-        HirKind::Class(Class::Bytes(_)) => false,
-        HirKind::Repetition(repetition) => {
-            text.len() < 65_536
-                && repetition.min <= 1024
-                && (0..repetition.min).all(|_| shortest_match(&repetition.sub, text))
-        }
-        HirKind::Capture(capture) => shortest_match(&capture.sub, text),
-        HirKind::Concat(parts) => parts.iter().all(|part| shortest_match(part, text)),
-        HirKind::Alternation(alternatives) => {
-            alternatives.first().is_some_and(|first| shortest_match(first, text))
-        }
-    }
 }
 
 fn number(schema: &Map<String, Value>, integer: bool, place: &str) -> Result<Value, NoInstance> {
@@ -453,6 +441,19 @@ mod tests {
         });
         assert!(refused(endless).contains("no finite instance"));
         assert!(refused(json!({"$ref": "#/nowhere"})).contains("leads nowhere"));
+        let mut wide = json!({"type": "string"});
+        for _ in 0..6 {
+            wide = json!({"type": "array", "minItems": 1000, "items": wide});
+        }
+        assert!(refused(wide).contains("too large"));
+        let defs: Map<String, Value> = (0..25)
+            .map(|n| {
+                let next = json!({"$ref": format!("#/$defs/{}", n + 1)});
+                (n.to_string(), json!({"allOf": [next, next]}))
+            })
+            .chain([("25".to_owned(), json!({}))])
+            .collect();
+        assert!(refused(json!({"$ref": "#/$defs/0", "$defs": defs})).contains("too large"));
         let inside = json!({"properties": {"a": {"not": {}}}, "required": ["a"]});
         assert!(refused(inside).contains("#/properties/a"));
         assert!(refused(json!({"type": "integer", "minimum": 5, "maximum": 4})).contains("bounds"));

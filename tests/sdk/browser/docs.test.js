@@ -47,7 +47,7 @@ describe('/docs', () => {
         await act(page);
         const elsewhere = requests.filter((asked) => !asked.startsWith(`${url}/`) && !asked.startsWith('data:'));
         assert.deepEqual(elsewhere, [], 'the page asked other hosts');
-        assert.ok(requests.length > 1);
+        assert.ok(requests.includes(`${url}/docs`)); // or nothing was recorded
         assert.equal(complaints.length, expected.length, complaints.join('\n'));
         expected.forEach((pattern, index) => assert.match(complaints[index], pattern));
       } catch (error) {

@@ -13,7 +13,7 @@ const SHORT = hi({ max_tokens: 1 });
 describe('a busy server', () => {
   let url, client;
   beforeEach(async () => {
-    const settings = ['echo.delay_ms=50', 'limits.max_concurrent_requests=1', 'limits.max_queued_requests=0'];
+    const settings = ['echo.delay_ms=500', 'limits.max_concurrent_requests=1', 'limits.max_queued_requests=0'];
     url = await startServer(...settings.flatMap((setting) => ['--set', setting]));
     client = connect(url);
   });

@@ -12,7 +12,7 @@ SHORT = {"model": MODEL, "messages": [user("hi")], "max_tokens": 1}
 
 def slow_server():
     return Server(
-        "--set", "echo.delay_ms=50",
+        "--set", "echo.delay_ms=500",
         "--set", "limits.max_concurrent_requests=1",
         "--set", "limits.max_queued_requests=0",
     )  # fmt: skip
