@@ -8,7 +8,7 @@ set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 repository=$(cd "$here/../.." && pwd)
-cache=${SCONCE_TEST_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/sconce-tests}
+cache=${TEST_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/sconce-tests}
 
 for tool in cargo python3 taskset wrk; do
   if ! command -v "$tool" >/dev/null; then
