@@ -62,6 +62,14 @@ fn rows() -> Vec<Row> {
         Row::new("echo.delay_ms", json!(0), "20", "20", json!(20), "-1").outside("60001"),
         Row::new("echo.context_length", json!(131_072), "99", "99", json!(99), "1.5").outside("0"),
         Row::new("echo.dimensions", json!(256), "8", "8", json!(8), "[8]").outside("65537"),
+        Row::new("candle.source", Value::Null, "'models/a'", "models/a", json!("models/a"), "5"),
+        Row::new("candle.threads", Value::Null, "2", "2", json!(2), "'all'").outside("0"),
+        Row::new("candle.context_length", Value::Null, "99", "99", json!(99), "1.5").outside("0"),
+        Row::new("candle.kv_cache", json!("512MiB"), "'1GiB'", "1GiB", json!("1GiB"), "'huge'"),
+        Row::new("candle.max_batch_tokens", json!(512), "64", "64", json!(64), "'many'").outside("0"),
+        Row::new("candle.max_sequences", json!(64), "8", "8", json!(8), "[8]").outside("0"),
+        Row::new("candle.max_waiting", json!(1024), "8", "8", json!(8), "[8]").outside("0"),
+        Row::new("candle.prefix_cache", json!(true), "false", "false", json!(false), "'maybe'"),
         Row::new(
             "server.listen",
             json!(["127.0.0.1:8000"]),
@@ -115,7 +123,15 @@ fn rows() -> Vec<Row> {
 }
 
 /// Keys that one table of `models` has too.
-const OF_A_MODEL: [&str; 7] = [
+const OF_A_MODEL: [&str; 15] = [
+    "candle.source",
+    "candle.threads",
+    "candle.context_length",
+    "candle.kv_cache",
+    "candle.max_batch_tokens",
+    "candle.max_sequences",
+    "candle.max_waiting",
+    "candle.prefix_cache",
     "backend",
     "max_tokens",
     "temperature",

@@ -76,18 +76,19 @@ fn what_is_wrong_at_the_top_level_is_not_said_again_for_each_model() {
 
 #[test]
 fn backends_that_this_build_does_not_have_are_refused_by_name() {
-    for (name, backend) in
-        [("candle", "candle"), ("transformers", "candle"), ("proxy", "proxy"), ("vllm_proxy", "proxy")]
-    {
-        let told = format!("this build does not have the {backend} backend; it has: echo");
-        assert_has(&Place::new().set(format!("backend={name}")).problems(), &["--set: backend: ", &told]);
+    for name in ["proxy", "vllm_proxy"] {
+        let told = "this build does not have the proxy backend; it has: echo, candle";
+        assert_has(&Place::new().set(format!("backend={name}")).problems(), &["--set: backend: ", told]);
         let of_a_model = Place::new().etc(&format!("models.\"a/b\".backend = '{name}'")).problems();
-        assert_has(&of_a_model, &["models.\"a/b\".backend: ", &told]);
+        assert_has(&of_a_model, &["models.\"a/b\".backend: ", told]);
     }
-    assert_has(
-        &Place::new().env("APP_BACKEND", "transformers").problems(),
-        &["APP_BACKEND", "does not have"],
-    );
+    assert_has(&Place::new().env("APP_BACKEND", "vllm_proxy").problems(), &["APP_BACKEND", "does not have"]);
+}
+
+#[test]
+fn the_predecessors_name_of_local_inference_is_taken() {
+    let config = Place::new().env("APP_BACKEND", "transformers").config();
+    assert_eq!(config.model.backend, sconce::backend::Kind::Candle);
 }
 
 #[test]
