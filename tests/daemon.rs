@@ -159,7 +159,9 @@ async fn sighup_under_load_loses_nothing() {
     }));
     let reloads = async {
         for round in 0..20 {
-            fs::write(server.path("keys"), format!("a:sk-1\nb{round}:sk-b{round}\n")).unwrap();
+            // Renamed into place, as an editor does: a reload must not find half a file.
+            fs::write(server.path("new"), format!("a:sk-1\nb{round}:sk-b{round}\n")).unwrap();
+            fs::rename(server.path("new"), server.path("keys")).unwrap();
             server.signal(Signal::HUP);
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
