@@ -96,7 +96,7 @@ pub async fn run(
                 tracing::info!("ready");
             }
             signal = signals.next() => match signal {
-                Asked::Reload => apply(reload(), &api, tls.as_deref()),
+                Asked::Reload => apply(reload(), &config, &api, tls.as_deref()),
                 Asked::Stop => break,
             },
         }
@@ -154,7 +154,7 @@ fn announce(addresses: &[Address], no_keys: bool) {
 
 /// Puts a new configuration into effect as far as that is possible without a restart. What is wrong with it leaves
 /// everything as it was.
-fn apply(reloaded: Result<Loaded, Errors>, api: &Api, tls: Option<&Reloadable>) {
+fn apply(reloaded: Result<Loaded, Errors>, started: &Config, api: &Api, tls: Option<&Reloadable>) {
     let config = match reloaded {
         Ok(loaded) => loaded.config,
         Err(errors) => return tracing::error!("not reloaded: the configuration is wrong\n{errors}"),
@@ -174,6 +174,10 @@ fn apply(reloaded: Result<Loaded, Errors>, api: &Api, tls: Option<&Reloadable>) 
     let count = keys.len();
     api.set_keys(keys);
     tracing::info!(keys = count, tls = tls.is_some(), "reloaded API keys and certificates");
+    let unchanged = Config { auth: started.auth.clone(), ..config };
+    if unchanged != *started {
+        tracing::warn!("the rest of the new configuration takes effect after a restart");
+    }
 }
 
 /// What the daemon is asked to do from outside.

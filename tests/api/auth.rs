@@ -110,6 +110,10 @@ async fn a_reload_never_opens_the_door() {
     server.signal(Signal::HUP);
     server.logged("no API key is left").await;
     assert_eq!(server.get("/v1/models").await.status(), 401);
+
+    fs::write(server.path("config.toml"), "max_tokens = 5\nauth.keys_file = 'keys'").unwrap();
+    server.signal(Signal::HUP);
+    server.logged("takes effect after a restart").await;
 }
 
 #[tokio::test]
