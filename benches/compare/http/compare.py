@@ -76,7 +76,7 @@ def verify(case: Case, candidates: dict[str, Server]) -> None:
             raise RuntimeError(f"{case.name}: {name} answers {answer}, {first} {expected}")
     if case.stream:
         said = [chunk["choices"][0]["delta"].get("content") for chunk in expected]
-        right = said == ["", *TOKEN.findall(case.answer()), None]
+        right = said == [None, *TOKEN.findall(case.answer()), None]
     else:
         right = expected["choices"][0]["message"]["content"] == case.answer()
     if not right:

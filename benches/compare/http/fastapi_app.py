@@ -92,7 +92,7 @@ async def events(model: str, answer: str):
         choice = {"index": 0, "delta": delta, "finish_reason": finish_reason}
         return f"data: {json.dumps({**head, 'choices': [choice]})}\n\n"
 
-    yield event({"role": "assistant", "content": ""})
+    yield event({"role": "assistant"})
     for piece in TOKEN.findall(answer):
         if settings.echo_delay_ms:
             await asyncio.sleep(settings.echo_delay_ms / 1000)
