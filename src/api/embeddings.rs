@@ -7,7 +7,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{error::ApiError, prompt::PromptInput, wire::constant};
+use super::{error::ApiError, payload::note_unknown, prompt::PromptInput, wire::constant};
 use crate::generation::{self, EmbeddingRequest, PromptText};
 
 constant! {
@@ -103,7 +103,8 @@ pub struct EmbeddingUsage {
 pub(crate) fn convert(
     request: CreateEmbeddingRequest,
 ) -> Result<(EmbeddingRequest, EncodingFormat), ApiError> {
-    let CreateEmbeddingRequest { input, model: _, encoding_format, dimensions, user: _, extra: _ } = request;
+    let CreateEmbeddingRequest { input, model: _, encoding_format, dimensions, user: _, extra } = request;
+    note_unknown(&extra);
     let inputs: Vec<PromptText> = input.into_vec();
     if inputs.len() > MOST_INPUTS {
         let message = format!("'input' has {} texts, but may have {MOST_INPUTS}.", inputs.len());

@@ -25,7 +25,8 @@ pub struct Config {
     /// Size of a request's body; a larger one gets 413.
     #[garde(custom(holds_a_request))]
     pub max_body_size: ByteSize,
-    /// Bodies of requests that are held in memory at one time, until they run; one that would go beyond gets 429.
+    /// Bodies of requests that are held in memory at one time, until they are answered or their stream begins; one
+    /// that would go beyond gets 429.
     #[garde(custom(holds_a_request))]
     pub max_waiting_bodies: ByteSize,
     /// Requests that run at one time.

@@ -1,8 +1,8 @@
 //! The only room that knows poem and OpenAI's wire shape.
 //!
 //! A request passes [`Api::call`] (id, log line, CORS, the envelope around every failure), the route's operation in
-//! [`routes`], which checks the key, takes a place in the queue and reads the body, then the operation's `convert`
-//! into the domain's words, the backend, and back out as JSON or as server-sent events.
+//! [`routes`], which checks the key and reads the body, then the operation's `convert` into the domain's words, a place
+//! in the queue, the backend, and back out as JSON or as server-sent events.
 
 pub mod auth;
 pub mod chat;

@@ -10,6 +10,7 @@ use poem_openapi::{
     types::Type,
 };
 use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
 
 use super::{
     App,
@@ -21,7 +22,11 @@ use super::{
 /// A request's JSON body: read within the limits, parsed, its ranges checked.
 pub(crate) struct WireJson<T>(
     pub(crate) T,
-    #[expect(dead_code, reason = "room that is given back when the request begins to run")] HeldBody,
+    #[expect(
+        dead_code,
+        reason = "room that is given back when the request is answered or its stream begins"
+    )]
+    HeldBody,
 );
 
 impl<T: Type + 'static> Payload for WireJson<T> {
@@ -121,6 +126,14 @@ async fn read(
         whole.extend_from_slice(&chunk);
     }
     if whole.len() > limit { Err(too_large()) } else { Ok(whole.freeze()) }
+}
+
+/// Leaves a trace of the fields that a request brought and that this API does not know.
+pub(crate) fn note_unknown(fields: &Map<String, Value>) {
+    if !fields.is_empty() {
+        let names: Vec<&str> = fields.keys().map(String::as_str).collect();
+        tracing::debug!(fields = names.join(","), "unknown fields of a request were ignored");
+    }
 }
 
 fn out_of_range(report: &garde::Report) -> ApiError {

@@ -11,7 +11,7 @@ use super::{
     },
 };
 use crate::{
-    api::{error::ApiError, sampling},
+    api::{error::ApiError, payload::note_unknown, sampling},
     generation::{self, GenerationRequest, Input, SamplingParams},
 };
 
@@ -99,10 +99,7 @@ pub(crate) fn convert(
     refuse("web_search_options", web_search_options.is_some(), "Web search is")?;
     refuse("moderation", moderation.is_some(), "Moderation is")?;
     refuse("modalities", modalities.iter().flatten().any(|m| *m == Modality::Audio), "Spoken answers are")?;
-    if !extra.is_empty() {
-        let names: Vec<&str> = extra.keys().map(String::as_str).collect();
-        tracing::debug!(fields = names.join(","), "unknown fields of a request were ignored");
-    }
+    note_unknown(&extra);
     let logprobs = logprobs.unwrap_or(false);
     if top_logprobs.is_some_and(|top| top > 0) && !logprobs {
         return Err(ApiError::invalid("top_logprobs", "'top_logprobs' needs 'logprobs' to be true."));

@@ -9,6 +9,7 @@ use crate::{
     api::{
         chat::{Delivery, StreamOptions},
         error::ApiError,
+        payload::note_unknown,
         prompt::PromptInput,
         sampling,
         wire::TextOr,
@@ -143,10 +144,7 @@ pub(crate) fn convert(
         user: _,
         extra,
     } = request;
-    if !extra.is_empty() {
-        let names: Vec<&str> = extra.keys().map(String::as_str).collect();
-        tracing::debug!(fields = names.join(","), "unknown fields of a request were ignored");
-    }
+    note_unknown(&extra);
     let delivery =
         Delivery { logprobs: logprobs.is_some(), ..Delivery::of_stream(stream, stream_options.as_ref())? };
     let choices = n.unwrap_or(1);
