@@ -41,6 +41,9 @@ pub enum Command {
         #[arg(long)]
         with_sources: bool,
     },
+    /// Measure how fast a model runs here, without HTTP.
+    #[cfg(feature = "candle")]
+    Bench(Bench),
     /// Print the API's OpenAPI document.
     PrintOpenapi(Options),
     /// Print the reference of all configuration keys.
@@ -100,6 +103,58 @@ impl Options {
     }
 }
 
+/// What is measured.
+#[cfg(feature = "candle")]
+#[derive(Args)]
+pub struct Bench {
+    /// A directory in Hugging Face's layout, or a GGUF file.
+    model: PathBuf,
+    /// Tokens of the prompt that is run in one step; 0 leaves the test out.
+    #[arg(short, long, value_name = "TOKENS", default_value_t = 512)]
+    prompt: usize,
+    /// Tokens that are generated one by one; 0 leaves the tests out.
+    #[arg(short = 'n', long, value_name = "TOKENS", default_value_t = 128)]
+    generate: usize,
+    /// Sequences that are generated together; several numbers are several tests.
+    #[arg(short, long, value_name = "NUMBER", value_delimiter = ',', default_values_t = [1])]
+    sequences: Vec<usize>,
+    /// Threads that compute. Unset: one for each core.
+    #[arg(short, long)]
+    threads: Option<usize>,
+    /// How often each test runs; the table has medians.
+    #[arg(short, long, value_name = "ROUNDS", default_value_t = 5)]
+    rounds: usize,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+#[cfg(feature = "candle")]
+impl Bench {
+    fn options(&self) -> crate::bench::Options {
+        crate::bench::Options {
+            model: self.model.clone(),
+            prompt: self.prompt,
+            generate: self.generate,
+            sequences: self.sequences.clone(),
+            rounds: self.rounds.max(1),
+            threads: self
+                .threads
+                .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
+                .max(1),
+        }
+    }
+
+    fn run(&self) -> Result<String, Failure> {
+        let report = crate::bench::run(&self.options()).map_err(|error| Failure::Bench(error.to_string()))?;
+        if self.json {
+            report.json().map_err(|error| Failure::Output(error.into()))
+        } else {
+            Ok(report.table())
+        }
+    }
+}
+
 #[derive(Clone, Copy, ValueEnum)]
 pub enum Format {
     /// A page for people.
@@ -138,6 +193,8 @@ pub fn parse() -> Result<Task, Failure> {
             Task::Show(with(options), |it| it.print(true))
         }
         Command::PrintConfig { options, .. } => Task::Show(with(options), |it| it.print(false)),
+        #[cfg(feature = "candle")]
+        Command::Bench(bench) => Task::Print(bench.run()?),
         Command::PrintOpenapi(options) => {
             Task::Show(with(options), |it| crate::api::openapi_document(&it.config.api_prefix))
         }
@@ -192,6 +249,9 @@ pub enum Failure {
     /// Standard output takes no more.
     Output(io::Error),
     Service(crate::server::Error),
+    /// A model that could not be measured.
+    #[cfg(feature = "candle")]
+    Bench(String),
 }
 
 impl Failure {
@@ -201,6 +261,8 @@ impl Failure {
         const USAGE: u8 = 64;
         const OS: u8 = 71;
         const IO: u8 = 74;
+        #[cfg(feature = "candle")]
+        const NO_INPUT: u8 = 66;
         const CONFIGURATION: u8 = 78;
         match self {
             Self::Usage(error) if !error.use_stderr() => 0,
@@ -208,6 +270,8 @@ impl Failure {
             Self::Configuration(_) => CONFIGURATION,
             Self::System(_) => OS,
             Self::Output(_) => IO,
+            #[cfg(feature = "candle")]
+            Self::Bench(_) => NO_INPUT,
             Self::Service(error) => match error {
                 crate::server::Error::Configuration(_) => CONFIGURATION,
                 crate::server::Error::System(_) => OS,
@@ -236,6 +300,8 @@ impl fmt::Display for Failure {
             Self::System(error) => write!(f, "sconce: {error}"),
             Self::Output(error) => write!(f, "sconce: cannot write to standard output: {error}"),
             Self::Service(error) => write!(f, "sconce: {error}"),
+            #[cfg(feature = "candle")]
+            Self::Bench(why) => write!(f, "sconce: {why}"),
         }
     }
 }

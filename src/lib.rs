@@ -19,11 +19,14 @@
 //! - `engine`: continuous batching, token ids only, on
 //! - `model`: from a directory or a file to the logits of the next token, with
 //! - `kernels`: the CPU's arithmetic. `unsafe` lives there only.
+//! - `bench`: how fast a model runs here.
 
 #![warn(clippy::unwrap_used)]
 
 pub mod api;
 pub mod backend;
+#[cfg(feature = "candle")]
+pub mod bench;
 pub mod cli;
 pub mod config;
 #[cfg(feature = "candle")]

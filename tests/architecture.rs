@@ -11,9 +11,10 @@ use syn::{
     visit::{self, Visit},
 };
 
-const ROOMS: [&str; 13] = [
+const ROOMS: [&str; 14] = [
     "api",
     "backend",
+    "bench",
     "cli",
     "config",
     "engine",
@@ -28,7 +29,7 @@ const ROOMS: [&str; 13] = [
 ];
 
 /// What a room may see of ours. `units` holds plain values and is open to all.
-const MAY_SEE: [(&str, &[&str]); 13] = [
+const MAY_SEE: [(&str, &[&str]); 14] = [
     ("generation", &[]),
     ("units", &[]),
     ("telemetry", &[]),
@@ -41,7 +42,8 @@ const MAY_SEE: [(&str, &[&str]); 13] = [
     ("api", &["backend", "generation"]),
     ("config", &["api", "backend", "http", "telemetry"]),
     ("server", &["api", "backend", "config", "http", "telemetry"]),
-    ("cli", &["api", "config", "server"]),
+    ("bench", &["model"]),
+    ("cli", &["api", "bench", "config", "server"]),
 ];
 
 /// Crates that one room alone may name.

@@ -6,7 +6,10 @@
 
 use super::simd::{Simd, scalar::Scalar};
 #[cfg(target_arch = "x86_64")]
-use super::simd::{avx2::Avx2, avx512::Avx512};
+use super::{
+    matrix_unit::Unit,
+    simd::{avx2::Avx2, avx512::Avx512},
+};
 
 /// An instruction set that this CPU has. The answers do not depend on it, bit for bit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,6 +22,9 @@ enum Kind {
     Avx2,
     #[cfg(target_arch = "x86_64")]
     Avx512,
+    /// AVX-512 and the matrix unit.
+    #[cfg(target_arch = "x86_64")]
+    Amx(Unit),
 }
 
 /// Work on sixteen lanes. `run` is written once and compiled for each instruction set, so it must be
@@ -54,6 +60,7 @@ impl Isa {
                 && is_x86_feature_detected!("avx512vl")
             {
                 kinds.push(Self(Kind::Avx512));
+                kinds.extend(Unit::detect().map(|unit| Self(Kind::Amx(unit))));
             }
         }
         kinds
@@ -67,6 +74,16 @@ impl Isa {
             Kind::Avx2 => "avx2",
             #[cfg(target_arch = "x86_64")]
             Kind::Avx512 => "avx512",
+            #[cfg(target_arch = "x86_64")]
+            Kind::Amx(_) => "amx",
+        }
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    pub(super) fn matrix_unit(self) -> Option<Unit> {
+        match self.0 {
+            Kind::Amx(unit) => Some(unit),
+            _ => None,
         }
     }
 
@@ -78,7 +95,7 @@ impl Isa {
             #[cfg(target_arch = "x86_64")]
             Kind::Avx2 => unsafe { run_avx2(kernel) },
             #[cfg(target_arch = "x86_64")]
-            Kind::Avx512 => unsafe { run_avx512(kernel) },
+            Kind::Avx512 | Kind::Amx(_) => unsafe { run_avx512(kernel) },
         }
     }
 }

@@ -1,11 +1,13 @@
 //! Packed weights and their product with rows.
 //!
 //! Sixteen output columns make a panel: `[n / 16][k][16]`, the last one filled up with zeros. A vector register then holds
-//! one step of sixteen columns, and a product reads the weights once, front to back.
+//! one step of sixteen columns, and a product reads the weights once, front to back. Weights of bfloat16 lie otherwise
+//! ([`bf16`]), as the matrix unit takes them.
 
+mod bf16;
 mod tile;
 
-use half::{bf16, f16};
+use half::f16;
 
 use super::{
     aligned::Aligned,
@@ -28,7 +30,7 @@ pub struct Matrix {
 enum Panels {
     F32(Aligned<f32>),
     F16(Aligned<f16>),
-    Bf16(Aligned<bf16>),
+    Bf16(bf16::Panels),
 }
 
 /// The `k` weights of one output: elements `first`, `first + step`, … of little-endian data.
@@ -52,7 +54,7 @@ impl Matrix {
         let panels = match dtype {
             Dtype::F32 => Panels::F32(pack(cpu, k, rows, |row, i| row.dtype.read(row.data, i))),
             Dtype::F16 => Panels::F16(pack(cpu, k, rows, |row, i| f16::read(row.data, i))),
-            Dtype::Bf16 => Panels::Bf16(pack(cpu, k, rows, |row, i| bf16::read(row.data, i))),
+            Dtype::Bf16 => Panels::Bf16(bf16::Panels::pack(cpu, k, rows)),
         };
         Self { n: rows.len(), k, panels }
     }
@@ -60,7 +62,10 @@ impl Matrix {
     /// Bytes that a packed matrix of `n` outputs and `k` inputs takes.
     #[must_use]
     pub fn bytes(n: usize, k: usize, dtype: Dtype) -> usize {
-        n.next_multiple_of(LANES) * k * dtype.size()
+        match dtype {
+            Dtype::Bf16 => bf16::Panels::bytes(n, k),
+            Dtype::F32 | Dtype::F16 => n.next_multiple_of(LANES) * k * dtype.size(),
+        }
     }
 
     /// Outputs.
@@ -94,7 +99,7 @@ impl Matrix {
         match &self.panels {
             Panels::F32(panels) => gather(panels, first, out),
             Panels::F16(panels) => gather(panels, first, out),
-            Panels::Bf16(panels) => gather(panels, first, out),
+            Panels::Bf16(panels) => panels.row(n, out),
         }
     }
 
@@ -109,7 +114,7 @@ impl Matrix {
         match &self.panels {
             Panels::F32(panels) => self.product(cpu, x, panels, bias, out),
             Panels::F16(panels) => self.product(cpu, x, panels, bias, out),
-            Panels::Bf16(panels) => self.product(cpu, x, panels, bias, out),
+            Panels::Bf16(panels) => panels.matmul(cpu, x, bias, out),
         }
     }
 

@@ -1,3 +1,5 @@
+use half::bf16;
+
 use super::*;
 use crate::kernels::reference::{all_ways, bits, numbers};
 
@@ -67,5 +69,47 @@ fn rows_come_back_as_they_went_in_and_columns_may_be_rows() {
         matrix.row(column, &mut row);
         let expected: Vec<f32> = (0..k).map(|i| bf16::from_f32(weights[i * n + column]).to_f32()).collect();
         assert_eq!(row, expected);
+    }
+}
+
+/// What Intel's manual says of TDPBF16PS, in plain steps.
+fn as_the_unit_does(weights: &[f32], x: &[f32]) -> f32 {
+    let flushed = |x: f32| if x.is_subnormal() { 0.0_f32.copysign(x) } else { x };
+    let mut sum = 0.0;
+    for (weights, x) in weights.chunks(32).zip(x.chunks(32)) {
+        let mut parts = [0.0_f32; 2];
+        for (i, (weight, x)) in weights.iter().zip(x).enumerate() {
+            let x = bf16::from_f32(flushed(*x)).to_f32();
+            parts[i % 2] = flushed(flushed(*weight).mul_add(x, parts[i % 2]));
+        }
+        sum = flushed(sum + flushed(parts[0] + parts[1]));
+    }
+    sum
+}
+
+#[test]
+fn bfloat16_goes_the_way_of_the_matrix_unit() {
+    let round = |x: f32| bf16::from_f32(x).to_f32();
+    // The last scale makes products and sums subnormal, and some weights too.
+    for (n, k, scale) in
+        [(16, 32, 1.0), (7, 5, 1.0), (300, 67, 1e3), (65, 1100, 1.0), (33, 96, 3e-20), (17, 64, 1e-38)]
+    {
+        let weights: Vec<f32> = numbers(n * k, 1).into_iter().map(|x| round(x * scale)).collect();
+        let x: Vec<f32> = numbers(40 * k, 2).into_iter().map(|x| x * scale.min(1.0)).collect();
+        let (data, bias) = (bytes(&weights, Dtype::Bf16), numbers(n, 3));
+        let plain = |row: usize, column: usize| {
+            as_the_unit_does(&weights[column * k..][..k], &x[row * k..][..k]) + bias[column]
+        };
+        let all = (0..40).flat_map(|row| (0..n).map(move |column| (row, column)));
+        let expected: Vec<u32> = all.map(|(row, column)| plain(row, column).to_bits()).collect();
+        for cpu in all_ways() {
+            let matrix = Matrix::pack(&cpu, k, &rows(&data, Dtype::Bf16, n, k));
+            for m in [1, 2, 3, 5, 15, 16, 17, 31, 32, 33, 40] {
+                let mut out = vec![0.0; m * n];
+                matrix.matmul(&cpu, &x[..m * k], Some(&bias), &mut out);
+                let name = cpu.isa.name();
+                assert_eq!(bits(&out), expected[..m * n], "{n}×{k} scale {scale} m={m} {name}");
+            }
+        }
     }
 }

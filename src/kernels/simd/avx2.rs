@@ -5,7 +5,7 @@ use std::arch::x86_64::*;
 
 use half::{bf16, f16};
 
-use super::{LANES, Simd};
+use super::{LANES, Simd, subnormal};
 
 /// Proof that the CPU has AVX2, FMA and F16C.
 #[derive(Debug, Clone, Copy)]
@@ -110,5 +110,32 @@ impl Simd for Avx2 {
             let power = |i: usize| _mm256_slli_epi32(_mm256_add_epi32(_mm256_cvttps_epi32(n[i]), bias), 23);
             [_mm256_castsi256_ps(power(0)), _mm256_castsi256_ps(power(1))]
         }
+    }
+    #[inline(always)]
+    fn load_pairs(self, x: &[[bf16; 2]; LANES]) -> [Self::Lanes; 2] {
+        // SAFETY: as in `load`. The second of a pair is the upper half as it lies.
+        unsafe {
+            let low = _mm256_loadu_si256(x.as_ptr().cast());
+            let high = _mm256_loadu_si256(x.as_ptr().add(8).cast());
+            let first = |both| _mm256_castsi256_ps(_mm256_slli_epi32(both, 16));
+            let second = |both| _mm256_castsi256_ps(_mm256_and_si256(both, _mm256_set1_epi32(!0xffff)));
+            [[first(low), first(high)], [second(low), second(high)]]
+        }
+    }
+    #[inline(always)]
+    fn begin_flushing(self) -> u32 {
+        subnormal::flush()
+    }
+    #[inline(always)]
+    fn end_flushing(self, before: u32) {
+        subnormal::restore(before);
+    }
+    #[inline(always)]
+    fn add_flushed(self, a: Self::Lanes, b: Self::Lanes) -> Self::Lanes {
+        self.add(a, b)
+    }
+    #[inline(always)]
+    fn mul_add_flushed(self, a: Self::Lanes, b: Self::Lanes, c: Self::Lanes) -> Self::Lanes {
+        self.mul_add(a, b, c)
     }
 }

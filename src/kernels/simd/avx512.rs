@@ -8,7 +8,7 @@ use std::arch::x86_64::*;
 
 use half::{bf16, f16};
 
-use super::{LANES, Simd};
+use super::{LANES, Simd, subnormal};
 
 /// Proof that the CPU has AVX-512F, BW and VL.
 #[derive(Debug, Clone, Copy)]
@@ -99,5 +99,31 @@ impl Simd for Avx512 {
             let biased = _mm512_add_epi32(_mm512_cvttps_epi32(n), _mm512_set1_epi32(127));
             _mm512_castsi512_ps(_mm512_slli_epi32(biased, 23))
         }
+    }
+    #[inline(always)]
+    fn load_pairs(self, x: &[[bf16; 2]; LANES]) -> [Self::Lanes; 2] {
+        // SAFETY: as in `load_bf16`. The second of a pair is the upper half as it lies.
+        unsafe {
+            let both = _mm512_loadu_si512(x.as_ptr().cast());
+            let first = _mm512_slli_epi32(both, 16);
+            let second = _mm512_and_si512(both, _mm512_set1_epi32(!0xffff));
+            [_mm512_castsi512_ps(first), _mm512_castsi512_ps(second)]
+        }
+    }
+    #[inline(always)]
+    fn begin_flushing(self) -> u32 {
+        subnormal::flush()
+    }
+    #[inline(always)]
+    fn end_flushing(self, before: u32) {
+        subnormal::restore(before);
+    }
+    #[inline(always)]
+    fn add_flushed(self, a: Self::Lanes, b: Self::Lanes) -> Self::Lanes {
+        self.add(a, b)
+    }
+    #[inline(always)]
+    fn mul_add_flushed(self, a: Self::Lanes, b: Self::Lanes, c: Self::Lanes) -> Self::Lanes {
+        self.mul_add(a, b, c)
     }
 }

@@ -8,6 +8,8 @@ pub(super) mod avx2;
 #[cfg(target_arch = "x86_64")]
 pub(super) mod avx512;
 pub(super) mod scalar;
+#[cfg(target_arch = "x86_64")]
+mod subnormal;
 
 use half::{bf16, f16};
 
@@ -36,6 +38,16 @@ pub trait Simd: Copy {
     fn div(self, a: Self::Lanes, b: Self::Lanes) -> Self::Lanes;
     /// `a * b + c`, rounded once.
     fn mul_add(self, a: Self::Lanes, b: Self::Lanes, c: Self::Lanes) -> Self::Lanes;
+    /// Pairs of bfloat16: the first of each, and the second.
+    fn load_pairs(self, x: &[[bf16; 2]; LANES]) -> [Self::Lanes; 2];
+    /// From here to [`Simd::end_flushing`], operations that end in `_flushed` are called, and no others.
+    fn begin_flushing(self) -> u32;
+    /// `before` is what [`Simd::begin_flushing`] gave.
+    fn end_flushing(self, before: u32);
+    /// As [`Simd::add`], with subnormal operands and results as zero.
+    fn add_flushed(self, a: Self::Lanes, b: Self::Lanes) -> Self::Lanes;
+    /// As [`Simd::mul_add`], with subnormal operands and results as zero.
+    fn mul_add_flushed(self, a: Self::Lanes, b: Self::Lanes, c: Self::Lanes) -> Self::Lanes;
     /// `a > b ? a : b`: the second operand where either is NaN.
     fn max(self, a: Self::Lanes, b: Self::Lanes) -> Self::Lanes;
     /// `a < b ? a : b`: the second operand where either is NaN.

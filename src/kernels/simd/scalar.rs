@@ -13,6 +13,12 @@ fn each(f: impl Fn(usize) -> f32) -> [f32; LANES] {
     std::array::from_fn(f)
 }
 
+/// Zero, with its sign, for a subnormal number.
+#[inline(always)]
+fn flushed(x: f32) -> f32 {
+    if x.is_subnormal() { 0.0_f32.copysign(x) } else { x }
+}
+
 impl Simd for Scalar {
     type Lanes = [f32; LANES];
     const WIDE: bool = false;
@@ -73,5 +79,23 @@ impl Simd for Scalar {
     fn pow2(self, n: Self::Lanes) -> Self::Lanes {
         #[expect(clippy::cast_possible_truncation, reason = "whole numbers between -126 and 127")]
         each(|i| f32::from_bits(((n[i] as i32).wrapping_add(127) as u32) << 23))
+    }
+    #[inline(always)]
+    fn load_pairs(self, x: &[[bf16; 2]; LANES]) -> [Self::Lanes; 2] {
+        [0, 1].map(|half| each(|i| x[i][half].to_f32()))
+    }
+    #[inline(always)]
+    fn begin_flushing(self) -> u32 {
+        0
+    }
+    #[inline(always)]
+    fn end_flushing(self, _: u32) {}
+    #[inline(always)]
+    fn add_flushed(self, a: Self::Lanes, b: Self::Lanes) -> Self::Lanes {
+        each(|i| flushed(flushed(a[i]) + flushed(b[i])))
+    }
+    #[inline(always)]
+    fn mul_add_flushed(self, a: Self::Lanes, b: Self::Lanes, c: Self::Lanes) -> Self::Lanes {
+        each(|i| flushed(flushed(a[i]).mul_add(flushed(b[i]), flushed(c[i]))))
     }
 }

@@ -1,0 +1,216 @@
+//! The matrix unit of some x86 CPUs (AMX): tiles of 16 rows of 64 bytes.
+#![expect(unsafe_code, reason = "instructions that the compiler has no stable name for, written in assembly")]
+
+use std::{
+    arch::{asm, x86_64::__cpuid_count},
+    sync::OnceLock,
+};
+
+use half::bf16;
+
+/// Rows of a tile, and `f32` or pairs of bfloat16 in one of its rows.
+pub(super) const SIDE: usize = 16;
+/// Proof that the CPU multiplies tiles of bfloat16 and that the system lets this process do it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Unit(());
+
+impl Unit {
+    /// Asks the CPU and the system, once.
+    #[must_use]
+    pub(super) fn detect() -> Option<Self> {
+        static ANSWER: OnceLock<bool> = OnceLock::new();
+        ANSWER.get_or_init(|| has_instructions() && is_permitted()).then_some(Self(()))
+    }
+}
+
+fn has_instructions() -> bool {
+    const TILE: u32 = 1 << 24;
+    const BF16: u32 = 1 << 22;
+    let features = __cpuid_count(7, 0).edx;
+    features & TILE != 0 && features & BF16 != 0
+}
+
+/// Linux gives the tiles' 8 KiB of state to those who ask (Documentation/arch/x86/xstate.rst).
+fn is_permitted() -> bool {
+    #[cfg(target_os = "linux")]
+    {
+        const ARCH_PRCTL: i64 = 158;
+        const REQUEST_PERMISSION: i64 = 0x1023;
+        const TILE_DATA: i64 = 18;
+        let result: i64;
+        // SAFETY: a system call that changes nothing but this permission.
+        unsafe {
+            asm!(
+                "syscall",
+                inlateout("rax") ARCH_PRCTL => result,
+                in("rdi") REQUEST_PERMISSION,
+                in("rsi") TILE_DATA,
+                out("rcx") _,
+                out("r11") _,
+                options(nostack),
+            );
+        }
+        result == 0
+    }
+    #[cfg(not(target_os = "linux"))]
+    false
+}
+
+/// How many rows and bytes each of the eight tiles has (Intel SDM, LDTILECFG).
+#[repr(C, align(64))]
+struct Shapes {
+    palette: u8,
+    start_row: u8,
+    reserved: [u8; 14],
+    bytes: [u16; 16],
+    rows: [u8; 16],
+}
+
+/// Tiles that are set up on this thread; they are given back at the end.
+pub(super) struct Tiles {
+    _unit: Unit,
+}
+
+impl Tiles {
+    /// Sums 0 and 1 and operand 4 have 16 rows; sums 2 and 3 and operand 5 have `lower`. 6 and 7 hold weights.
+    #[must_use]
+    pub(super) fn tall(unit: Unit, lower: usize) -> Self {
+        Self::set(unit, [SIDE, SIDE, lower, lower, SIDE, lower, SIDE, SIDE])
+    }
+
+    /// Sums 0 to 3 and operand 4 have `rows` rows. 5, 6 and 7 hold weights.
+    #[must_use]
+    pub(super) fn flat(unit: Unit, rows: usize) -> Self {
+        Self::set(unit, [rows, rows, rows, rows, rows, SIDE, SIDE, SIDE])
+    }
+
+    fn set(unit: Unit, rows: [usize; 8]) -> Self {
+        let mut shapes =
+            Shapes { palette: 1, start_row: 0, reserved: [0; 14], bytes: [0; 16], rows: [0; 16] };
+        for (tile, rows) in rows.into_iter().enumerate() {
+            assert!((1..=SIDE).contains(&rows), "rows of a tile");
+            shapes.bytes[tile] = 64;
+            shapes.rows[tile] = rows as u8;
+        }
+        // SAFETY: `unit` proves that the instruction is there and allowed; the shapes are those of palette 1.
+        unsafe { asm!("ldtilecfg [{}]", in(reg) &raw const shapes, options(nostack, readonly)) };
+        Self { _unit: unit }
+    }
+
+    /// Adds to two by two tiles of sums the products of `steps` tiles of activations, in two row blocks, and of weights,
+    /// in two panels.
+    ///
+    /// # Safety
+    /// Set up by [`Tiles::tall`]. `x` points to `32 * steps` elements in each row of its tile, rows `stride` bytes apart;
+    /// `weights` to `steps` tiles; `sums` to four tiles of 16 by 16 `f32`, below each other.
+    #[inline]
+    pub(super) unsafe fn two_by_two(
+        &self,
+        steps: usize,
+        x: [*const bf16; 2],
+        stride: usize,
+        weights: [*const bf16; 2],
+        sums: *mut f32,
+    ) {
+        // SAFETY: the caller's.
+        unsafe {
+            asm!(
+                "tileloadd tmm0, [{c} + {line}]",
+                "tileloadd tmm1, [{c} + {line} + 1024]",
+                "tileloadd tmm2, [{c} + {line} + 2048]",
+                "tileloadd tmm3, [{c} + {line} + 3072]",
+                "2:",
+                "tileloadd tmm6, [{b0} + {line}]",
+                "tileloadd tmm4, [{a0} + {stride}]",
+                "tdpbf16ps tmm0, tmm4, tmm6",
+                "tileloadd tmm5, [{a1} + {stride}]",
+                "tdpbf16ps tmm2, tmm5, tmm6",
+                "tileloadd tmm7, [{b1} + {line}]",
+                "tdpbf16ps tmm1, tmm4, tmm7",
+                "tdpbf16ps tmm3, tmm5, tmm7",
+                "add {a0}, 64",
+                "add {a1}, 64",
+                "add {b0}, 1024",
+                "add {b1}, 1024",
+                "dec {steps}",
+                "jnz 2b",
+                "tilestored [{c} + {line}], tmm0",
+                "tilestored [{c} + {line} + 1024], tmm1",
+                "tilestored [{c} + {line} + 2048], tmm2",
+                "tilestored [{c} + {line} + 3072], tmm3",
+                steps = inout(reg) steps => _,
+                a0 = inout(reg) x[0] => _,
+                a1 = inout(reg) x[1] => _,
+                b0 = inout(reg) weights[0] => _,
+                b1 = inout(reg) weights[1] => _,
+                c = in(reg) sums,
+                stride = in(reg) stride,
+                line = in(reg) 64usize,
+                options(nostack),
+            );
+        }
+    }
+
+    /// As [`Tiles::two_by_two`], for one row block and four panels, `panel` bytes apart.
+    ///
+    /// # Safety
+    /// As there, set up by [`Tiles::flat`].
+    #[inline]
+    pub(super) unsafe fn one_by_four(
+        &self,
+        steps: usize,
+        x: *const bf16,
+        stride: usize,
+        weights: *const bf16,
+        panel: usize,
+        sums: *mut f32,
+    ) {
+        // SAFETY: the caller's.
+        unsafe {
+            asm!(
+                "tileloadd tmm0, [{c} + {line}]",
+                "tileloadd tmm1, [{c} + {line} + 1024]",
+                "tileloadd tmm2, [{c} + {line} + 2048]",
+                "tileloadd tmm3, [{c} + {line} + 3072]",
+                "2:",
+                "tileloadd tmm4, [{a} + {stride}]",
+                "tileloadd tmm5, [{b0} + {line}]",
+                "tdpbf16ps tmm0, tmm4, tmm5",
+                "tileloadd tmm6, [{b1} + {line}]",
+                "tdpbf16ps tmm1, tmm4, tmm6",
+                "tileloadd tmm7, [{b2} + {line}]",
+                "tdpbf16ps tmm2, tmm4, tmm7",
+                "tileloadd tmm5, [{b3} + {line}]",
+                "tdpbf16ps tmm3, tmm4, tmm5",
+                "add {a}, 64",
+                "add {b0}, 1024",
+                "add {b1}, 1024",
+                "add {b2}, 1024",
+                "add {b3}, 1024",
+                "dec {steps}",
+                "jnz 2b",
+                "tilestored [{c} + {line}], tmm0",
+                "tilestored [{c} + {line} + 1024], tmm1",
+                "tilestored [{c} + {line} + 2048], tmm2",
+                "tilestored [{c} + {line} + 3072], tmm3",
+                steps = inout(reg) steps => _,
+                a = inout(reg) x => _,
+                b0 = inout(reg) weights => _,
+                b1 = inout(reg) weights.byte_add(panel) => _,
+                b2 = inout(reg) weights.byte_add(2 * panel) => _,
+                b3 = inout(reg) weights.byte_add(3 * panel) => _,
+                c = in(reg) sums,
+                stride = in(reg) stride,
+                line = in(reg) 64usize,
+                options(nostack),
+            );
+        }
+    }
+}
+
+impl Drop for Tiles {
+    fn drop(&mut self) {
+        // SAFETY: there are tiles to give back. A thread without live tiles is cheaper to switch.
+        unsafe { asm!("tilerelease", options(nostack, nomem)) };
+    }
+}
