@@ -11,7 +11,7 @@ use std::{
 
 use serde::Serialize;
 
-use crate::model::{self, BLOCK, Chunk, Forward, ForwardError, LoadError, Rows};
+use crate::model::{self, BLOCK, Chunk, Forward, ForwardError, Isa, LoadError, Rows};
 
 /// What is measured.
 #[derive(Debug, Clone)]
@@ -27,6 +27,8 @@ pub struct Options {
     /// Times that each test runs. The tests take turns.
     pub rounds: usize,
     pub threads: usize,
+    /// Name of the instructions that compute; None: the fastest.
+    pub instructions: Option<String>,
 }
 
 /// Figures of one machine at one time.
@@ -107,7 +109,9 @@ impl Test {
 /// When the model cannot be loaded or does not take as many tokens as are asked for.
 pub fn run(options: &Options) -> Result<Report, Error> {
     let started = Instant::now();
-    let settings = model::Options { threads: options.threads, ..model::Options::default() };
+    let isa = Isa::choose(options.instructions.as_deref())
+        .map_err(|lacking| Error::Options(lacking.to_string()))?;
+    let settings = model::Options { threads: options.threads, isa, ..model::Options::default() };
     let opened = model::open(&options.model)?;
     let memory = opened.memory(&settings)?;
     let mut model = opened.load(&settings)?;
@@ -143,7 +147,7 @@ pub fn run(options: &Options) -> Result<Report, Error> {
         model: name(&options.model),
         bytes: memory.mapped,
         threads: options.threads,
-        instructions: model::instructions(),
+        instructions: isa.name(),
         load_seconds,
         tests: tests.iter().zip(speeds).map(figures).collect(),
     })

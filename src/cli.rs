@@ -121,6 +121,9 @@ pub struct Bench {
     /// Threads that compute. Unset: one for each core.
     #[arg(short, long)]
     threads: Option<usize>,
+    /// Instructions that compute: scalar, avx2, avx512 or amx. Unset: the fastest that the CPU has.
+    #[arg(short, long, value_name = "NAME")]
+    instructions: Option<String>,
     /// How often each test runs; the table has medians.
     #[arg(short, long, value_name = "ROUNDS", default_value_t = 5)]
     rounds: usize,
@@ -142,6 +145,7 @@ impl Bench {
                 .threads
                 .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
                 .max(1),
+            instructions: self.instructions.clone(),
         }
     }
 

@@ -7,7 +7,7 @@ mod tiny;
 
 use std::time::{Duration, Instant};
 
-use common::{LONG, TestServer, with};
+use common::{LONG, TestServer, metric, with};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -16,7 +16,7 @@ const CHAT: &str = "/v1/chat/completions";
 
 async fn server(settings: &[&str]) -> TestServer {
     let directory = TempDir::new().unwrap();
-    tiny::write(directory.path());
+    tiny::write(directory.path(), tiny::Stored::F32);
     let mut arguments = vec!["--backend", "candle", "--model-id", "tiny", "--set", "candle.source=."];
     arguments.extend(settings.iter().flat_map(|setting| ["--set", setting]));
     let server = TestServer::start_in(directory, &arguments);
@@ -223,14 +223,55 @@ async fn clients_that_leave_free_what_they_held() {
     assert_eq!(answers.await.len(), 4);
 }
 
+#[tokio::test]
+async fn metrics_tell_what_the_engine_did() {
+    let server = server(&[]).await;
+    assert_eq!(metric(&server, "sconce_tokens_drawn_total").await, 0);
+    server.ok(CHAT, &chat("hello")).await;
+    // The answer may be here before its last token is counted.
+    server.ok(CHAT, &chat("hello again")).await;
+    let drawn = metric(&server, "sconce_tokens_drawn_total").await;
+    assert!((47..=48).contains(&drawn), "{drawn}");
+    let text = server.get("/metrics").await.text().await.unwrap();
+    assert!(text.contains("# TYPE sconce_tokens_drawn_total counter\n"), "{text}");
+    assert!(text.contains("# TYPE sconce_kv_blocks gauge\n"), "{text}");
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_in_the_middle_of_its_prompt_gives_all_back_at_once() {
+    // A step for each token of the prompt.
+    let server = server(&["candle.max_batch_tokens=1", "candle.prefix_cache=false"]).await;
+    let prompt = chat(&"word ".repeat(90));
+    let tokens = {
+        let asked = json!({ "model": "tiny", "messages": prompt["messages"] });
+        server.ok("/v1/tokenize", &asked).await["count"].as_u64().unwrap()
+    };
+    for _ in 0..5 {
+        let before = metric(&server, "sconce_engine_steps_total").await;
+        let asking = tokio::spawn(server.client.post(server.url(CHAT)).json(&prompt).send());
+        let until = Instant::now() + LONG;
+        while metric(&server, "sconce_engine_steps_total").await < before + 5 {
+            assert!(Instant::now() < until, "no step was made");
+        }
+        asking.abort();
+        while metric(&server, "sconce_kv_blocks_used").await > 0 {
+            assert!(Instant::now() < until, "the blocks are not given back");
+        }
+        let steps = metric(&server, "sconce_engine_steps_total").await - before;
+        assert!(steps < tokens, "{steps} steps for a prompt of {tokens} tokens: it ran to its end");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        assert_eq!(metric(&server, "sconce_engine_steps_total").await - before, steps, "it went on");
+    }
+}
+
 #[test]
 fn models_that_cannot_be_served_end_the_daemon_with_the_reason() {
     let empty = TempDir::new().unwrap();
     let mamba = TempDir::new().unwrap();
-    tiny::write(mamba.path());
+    tiny::write(mamba.path(), tiny::Stored::F32);
     std::fs::write(mamba.path().join("config.json"), r#"{"model_type":"mamba"}"#).unwrap();
     let large = TempDir::new().unwrap();
-    tiny::write(large.path());
+    tiny::write(large.path(), tiny::Stored::F32);
     for (directory, settings, reason) in [
         (&empty, "log.level=info", "tokenizer.json"),
         (&mamba, "log.level=info", "llama"),

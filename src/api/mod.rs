@@ -15,6 +15,7 @@ pub mod error;
 mod head;
 pub mod health;
 pub mod limits;
+mod metrics;
 pub mod models;
 mod observe;
 mod payload;

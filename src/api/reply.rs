@@ -39,6 +39,9 @@ pub(crate) struct Page<T>(PhantomData<T>);
 /// The answer of a health check: the same object whether it is well or not.
 pub(crate) struct Health;
 
+/// Plain text, for programs.
+pub(crate) struct Text;
+
 const INVALID_KEY: (u16, &str) = (401, "The API key is missing or wrong.");
 const INTERNAL: (u16, &str) = (500, "The server failed; its log says more.");
 
@@ -98,6 +101,17 @@ impl<T: Type> Content for Page<T> {
     }
 }
 
+impl Content for Text {
+    fn media_types() -> Vec<MetaMediaType> {
+        let schema = MetaSchemaRef::Inline(Box::new(MetaSchema::new("string")));
+        vec![MetaMediaType { content_type: "text/plain", schema }]
+    }
+
+    fn failures() -> &'static [(u16, &'static str)] {
+        &[INVALID_KEY]
+    }
+}
+
 impl Content for Health {
     const UNWELL: bool = true;
 
@@ -127,6 +141,12 @@ impl<C> Reply<C> {
 
     pub(crate) fn new(response: Response) -> Self {
         Self { response, content: PhantomData }
+    }
+}
+
+impl Reply<Text> {
+    pub(crate) fn text(text: String) -> Self {
+        Self::new(Response::builder().content_type("text/plain; version=0.0.4; charset=utf-8").body(text))
     }
 }
 

@@ -22,10 +22,10 @@ use super::{
     head::Head,
     health::{Health, Status},
     limits::Admitted,
-    models,
+    metrics, models,
     observe::Exchange,
     payload::WireJson,
-    reply::{Health as HealthPage, Json, JsonOrEvents, Page, Reply},
+    reply::{Health as HealthPage, Json, JsonOrEvents, Page, Reply, Text},
     sse,
     tokenize::{self, DetokenizeRequest, DetokenizeResponse, Subject, TokenizeRequest, TokenizeResponse},
 };
@@ -268,6 +268,14 @@ impl Root {
     #[oai(path = "/health/live", method = "get", tag = "Tag::Health", operation_id = "getLiveness")]
     async fn live(&self) -> Answer<HealthPage> {
         Ok(Reply::health(&Health { status: Status::Ok, reason: None })?)
+    }
+
+    /// Metrics
+    ///
+    /// What the models' engines count, in Prometheus's text format.
+    #[oai(path = "/metrics", method = "get", tag = "Tag::Health", operation_id = "getMetrics")]
+    async fn metrics(&self, _caller: Secured<Caller>) -> Answer<Text> {
+        Ok(Reply::text(metrics::text(&self.models)))
     }
 }
 

@@ -111,6 +111,15 @@ pub struct ModelCard {
     pub context_length: u32,
 }
 
+/// A number that a backend tells of itself, for those who watch it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Metric {
+    /// In Prometheus's style: a counter's name ends in `_total`.
+    pub name: &'static str,
+    pub help: &'static str,
+    pub value: u64,
+}
+
 /// Serves one model.
 pub trait Backend: Send + Sync {
     fn card(&self) -> &ModelCard;
@@ -123,6 +132,11 @@ pub trait Backend: Send + Sync {
     /// Why it can never serve.
     fn load(&self) -> BoxFuture<'_, Result<(), String>> {
         Box::pin(std::future::ready(Ok(())))
+    }
+
+    /// What can be counted of it now.
+    fn metrics(&self) -> Vec<Metric> {
+        Vec::new()
     }
 
     /// Starts a generation. What can be refused is refused here, before the first event.

@@ -36,7 +36,10 @@ struct Scores {
 /// How a choice goes on.
 pub(super) enum Outcome {
     Continues(u32),
-    Ended,
+    /// The choice is over, with so many tokens drawn for it in this step.
+    Ended {
+        drawn: usize,
+    },
 }
 
 impl Active {
@@ -104,17 +107,17 @@ impl Active {
         cached: usize,
         scratch: &mut Scratch,
     ) -> Result<Outcome, Undrawable> {
-        let Some(sampler) = self.samplers.get_mut(&choice) else { return Ok(Outcome::Ended) };
+        let Some(sampler) = self.samplers.get_mut(&choice) else { return Ok(Outcome::Ended { drawn: 0 }) };
         if self.settings.max_tokens == 0 {
             self.tell_prompt(cached);
-            return Ok(self.end(choice, FinishReason::Length));
+            return Ok(self.end(choice, FinishReason::Length, 0));
         }
         let sampled = sampler.sample(row, scratch)?;
         let ends = self.settings.ends(sampled.id, sampler.drawn());
         self.tell_prompt(cached);
         self.tell(Event::Token { choice, id: sampled.id, logprob: sampled.logprob });
         Ok(match ends {
-            Some(reason) => self.end(choice, reason),
+            Some(reason) => self.end(choice, reason, 1),
             None => Outcome::Continues(sampled.id),
         })
     }
@@ -129,9 +132,9 @@ impl Active {
         self.tell(Event::Failed(failure));
     }
 
-    fn end(&mut self, choice: u32, reason: FinishReason) -> Outcome {
+    fn end(&mut self, choice: u32, reason: FinishReason, drawn: usize) -> Outcome {
         self.tell(Event::Finished { choice, reason });
-        Outcome::Ended
+        Outcome::Ended { drawn }
     }
 
     fn tell_prompt(&mut self, cached: usize) {

@@ -211,7 +211,10 @@ impl Runner {
                 add(&self.counters.tokens_drawn, 1);
                 self.scheduler.push(run.id, token);
             }
-            Ok(Some(Outcome::Ended)) => self.close(run.id),
+            Ok(Some(Outcome::Ended { drawn })) => {
+                add(&self.counters.tokens_drawn, drawn);
+                self.close(run.id);
+            }
             Err(error) => self.fail(run.id.request, Failure::Sampling(error.to_string())),
         }
     }

@@ -9,10 +9,10 @@ pub struct Cpu {
 }
 
 impl Cpu {
-    /// The fastest instruction set there is, and `threads` threads, the caller among them.
+    /// `threads` threads, the caller among them.
     #[must_use]
-    pub fn new(threads: usize) -> Self {
-        Self { isa: Isa::detect(), pool: Pool::new(threads) }
+    pub fn new(isa: Isa, threads: usize) -> Self {
+        Self { isa, pool: Pool::new(threads) }
     }
 
     /// Calls `each` with every row of `rows` (row-major, `width` values each) and its index.

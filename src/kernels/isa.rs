@@ -27,6 +27,18 @@ enum Kind {
     Amx(Unit),
 }
 
+/// An instruction set that this CPU has not, or that nobody knows.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("there is no instruction set '{name}' here, but {}", names(available))]
+pub struct Lacking {
+    name: String,
+    available: Vec<Isa>,
+}
+
+fn names(available: &[Isa]) -> String {
+    available.iter().map(|isa| isa.name()).collect::<Vec<_>>().join(", ")
+}
+
 /// Work on sixteen lanes. `run` is written once and compiled for each instruction set, so it must be
 /// `#[inline(always)]`, and so must everything it calls that takes a [`Simd`]. That excludes closures given to functions of
 /// the standard library: one that is not inlined is compiled without the instructions, and each operation becomes a call.
@@ -64,6 +76,16 @@ impl Isa {
             }
         }
         kinds
+    }
+
+    /// The one of that name; without a name, the fastest.
+    ///
+    /// # Errors
+    /// When this CPU has none of that name.
+    pub fn choose(name: Option<&str>) -> Result<Self, Lacking> {
+        let Some(name) = name else { return Ok(Self::detect()) };
+        let lacking = || Lacking { name: name.to_owned(), available: Self::available() };
+        Self::available().into_iter().find(|isa| isa.name() == name).ok_or_else(lacking)
     }
 
     #[must_use]

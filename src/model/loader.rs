@@ -12,9 +12,10 @@ use super::{
     safetensors::Directory,
     tensors::Tensors,
 };
-use crate::kernels::{Cpu, attention::KvType};
+use crate::kernels::{Cpu, Isa, attention::KvType};
 
-/// How a model is loaded. The answers depend on `context_length` (of LongRoPE models) and `kv`, never on `threads`.
+/// How a model is loaded. The answers depend on `context_length` (of LongRoPE models) and `kv`, never on `threads` or
+/// `isa`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Options {
     /// Threads of a forward pass, the calling one among them.
@@ -23,11 +24,13 @@ pub struct Options {
     pub context_length: Option<usize>,
     /// What the KV cache keeps.
     pub kv: KvType,
+    /// The instructions that compute.
+    pub isa: Isa,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { threads: 1, context_length: None, kv: KvType::F32 }
+        Self { threads: 1, context_length: None, kv: KvType::F32, isa: Isa::detect() }
     }
 }
 
@@ -113,7 +116,7 @@ impl Model {
     /// When a tensor is missing, has another shape than the configuration says, or has no place in the architecture.
     pub fn load(self, options: &Options) -> Result<Box<dyn Forward>, LoadError> {
         let description = self.describe(options)?;
-        let cpu = Cpu::new(options.threads);
+        let cpu = Cpu::new(options.isa, options.threads);
         Ok(Box::new(Decoder::build(cpu, &description, self.tensors(), options.kv)?))
     }
 }

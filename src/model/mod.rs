@@ -24,16 +24,10 @@ mod rope;
 mod safetensors;
 mod tensors;
 
-pub use crate::kernels::attention::KvType;
+pub use crate::kernels::{Isa, attention::KvType};
 pub use architectures::supported;
 pub use error::LoadError;
 pub use loader::{Memory, Model, Options, open};
-
-/// Names the instruction set that models are computed with. Their answers do not depend on it.
-#[must_use]
-pub fn instructions() -> &'static str {
-    crate::kernels::Isa::detect().name()
-}
 
 /// Tokens in one block of the KV cache.
 pub const BLOCK: usize = 16;

@@ -9,8 +9,15 @@ const INNER: usize = 96;
 const LAYERS: usize = 2;
 pub(crate) const CONTEXT: usize = 512;
 
+/// What the weights are stored in.
+#[derive(Clone, Copy)]
+pub(crate) enum Stored {
+    F32,
+    Bf16,
+}
+
 /// Writes a model in Hugging Face's layout: configuration, weights, tokenizer, chat template.
-pub(crate) fn write(directory: &Path) {
+pub(crate) fn write(directory: &Path, stored: Stored) {
     let tokenizer = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/tokenizers/byte_level.json");
     let tokenizer: serde_json::Value = serde_json::from_slice(&fs::read(tokenizer).unwrap()).unwrap();
     let vocabulary = tokenizer["model"]["vocab"].as_object().unwrap().len()
@@ -28,11 +35,11 @@ pub(crate) fn write(directory: &Path) {
     fs::write(directory.join("tokenizer.json"), tokenizer.to_string()).unwrap();
     fs::write(directory.join("tokenizer_config.json"), json!({ "chat_template": template }).to_string())
         .unwrap();
-    fs::write(directory.join("model.safetensors"), weights(vocabulary)).unwrap();
+    fs::write(directory.join("model.safetensors"), weights(vocabulary, stored)).unwrap();
 }
 
 /// The file's format: a little-endian length, a JSON header, the tensors (github.com/huggingface/safetensors).
-fn weights(vocabulary: usize) -> Vec<u8> {
+fn weights(vocabulary: usize, stored: Stored) -> Vec<u8> {
     let mut tensors = vec![
         ("model.embed_tokens.weight".to_owned(), vec![vocabulary, HIDDEN]),
         ("lm_head.weight".to_owned(), vec![vocabulary, HIDDEN]),
@@ -62,10 +69,19 @@ fn weights(vocabulary: usize) -> Vec<u8> {
         for _ in 0..shape.iter().product::<usize>() {
             // Knuth's linear congruential generator; its high bits are good enough to look like weights.
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            let unit = (state >> 40) as f32 / (1 << 24) as f32 - 0.5;
-            data.extend((if norm { 1.0 } else { unit * 0.6 }).to_le_bytes());
+            let unit = (state >> 40) as f32 / (1 << 24) as f32 - 0.5_f32;
+            let bytes = (if norm { 1.0 } else { unit * 0.6 }).to_le_bytes();
+            // bfloat16 is the upper half; nobody asks for the nearest.
+            data.extend(match stored {
+                Stored::F32 => &bytes[..],
+                Stored::Bf16 => &bytes[2..],
+            });
         }
-        header.insert(name, json!({ "dtype": "F32", "shape": shape, "data_offsets": [begin, data.len()] }));
+        let dtype = match stored {
+            Stored::F32 => "F32",
+            Stored::Bf16 => "BF16",
+        };
+        header.insert(name, json!({ "dtype": dtype, "shape": shape, "data_offsets": [begin, data.len()] }));
     }
     let header = serde_json::Value::from(header).to_string();
     [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), &data].concat()

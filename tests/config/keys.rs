@@ -63,6 +63,7 @@ fn rows() -> Vec<Row> {
         Row::new("echo.context_length", json!(131_072), "99", "99", json!(99), "1.5").outside("0"),
         Row::new("echo.dimensions", json!(256), "8", "8", json!(8), "[8]").outside("65537"),
         Row::new("candle.source", Value::Null, "'models/a'", "models/a", json!("models/a"), "5"),
+        Row::new("candle.instructions", Value::Null, "avx2", "\"avx2\"", json!("avx2"), "7"),
         Row::new("candle.threads", Value::Null, "2", "2", json!(2), "'all'").outside("0"),
         Row::new("candle.context_length", Value::Null, "99", "99", json!(99), "1.5").outside("0"),
         Row::new("candle.kv_cache", json!("512MiB"), "'1GiB'", "1GiB", json!("1GiB"), "'huge'"),
@@ -123,8 +124,9 @@ fn rows() -> Vec<Row> {
 }
 
 /// Keys that one table of `models` has too.
-const OF_A_MODEL: [&str; 15] = [
+const OF_A_MODEL: [&str; 16] = [
     "candle.source",
+    "candle.instructions",
     "candle.threads",
     "candle.context_length",
     "candle.kv_cache",

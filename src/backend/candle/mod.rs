@@ -7,6 +7,7 @@ mod answer;
 mod defaults;
 mod fingerprint;
 mod memory;
+mod metrics;
 mod prepare;
 
 use std::{
@@ -19,11 +20,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use self::defaults::Defaults;
-use super::{Backend, ModelCard, Readiness, Tokenizer};
+use super::{Backend, Metric, ModelCard, Readiness, Tokenizer};
 use crate::{
     engine::{self, Engine, Memory},
     generation::{Chat, EmbeddingRequest, Embeddings, Error, Events, GenerationRequest, PromptText},
-    model::{self, KvType},
+    model::{self, Isa, KvType},
     text::{self, ChatTemplate, Clock},
     units::ByteSize,
 };
@@ -43,6 +44,9 @@ pub struct Config {
     #[garde(inner(range(min = 1, max = 1024)))]
     #[schemars(range(min = 1, max = 1024))]
     pub threads: Option<u32>,
+    /// The instructions that compute: `scalar`, `avx2`, `avx512` or `amx`. Unset: the fastest that the CPU has. The answers do
+    /// not depend on it.
+    pub instructions: Option<String>,
     /// Tokens of prompt and completion together, where fewer than the model takes are wanted.
     #[garde(inner(range(min = 1)))]
     #[schemars(range(min = 1))]
@@ -70,6 +74,7 @@ impl Default for Config {
         Self {
             source: None,
             threads: None,
+            instructions: None,
             context_length: None,
             kv_cache: ByteSize::mib(512),
             max_batch_tokens: 512,
@@ -143,6 +148,8 @@ impl Loaded {
             threads: config.threads.map_or_else(cores, |threads| threads as usize),
             context_length: config.context_length.map(|length| length as usize),
             kv: KvType::F32,
+            isa: Isa::choose(config.instructions.as_deref())
+                .map_err(|lacking| format!("candle.instructions: {lacking}"))?,
         };
         let lacking = |error: model::LoadError| error.to_string();
         let opened = model::open(source).map_err(lacking)?;
@@ -224,6 +231,10 @@ impl Backend for Candle {
             Ok(())
         }
         .boxed()
+    }
+
+    fn metrics(&self) -> Vec<Metric> {
+        self.loaded.get().map_or_else(Vec::new, |loaded| metrics::metrics(&loaded.engine.stats()))
     }
 
     fn generate(&self, request: GenerationRequest) -> BoxFuture<'_, Result<Events, Error>> {

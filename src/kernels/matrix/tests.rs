@@ -1,7 +1,10 @@
 use half::bf16;
 
 use super::*;
-use crate::kernels::reference::{all_ways, bits, numbers};
+use crate::kernels::{
+    isa::Isa,
+    reference::{all_ways, bits, numbers},
+};
 
 fn bytes(values: &[f32], dtype: Dtype) -> Vec<u8> {
     let each = |&value: &f32| match dtype {
@@ -45,7 +48,7 @@ fn close_to_f64() {
     let (n, k) = (50, 700);
     let weights = numbers(n * k, 5);
     let x = numbers(k, 6);
-    let cpu = Cpu::new(1);
+    let cpu = Cpu::new(Isa::detect(), 1);
     let data = bytes(&weights, Dtype::F32);
     let mut out = vec![0.0; n];
     Matrix::pack(&cpu, k, &rows(&data, Dtype::F32, n, k)).matmul(&cpu, &x, None, &mut out);
@@ -60,7 +63,7 @@ fn rows_come_back_as_they_went_in_and_columns_may_be_rows() {
     let (n, k) = (21, 9);
     let weights = numbers(n * k, 7);
     let data = bytes(&weights, Dtype::Bf16);
-    let cpu = Cpu::new(2);
+    let cpu = Cpu::new(Isa::detect(), 2);
     let transposed: Vec<Row<'_>> =
         (0..n).map(|column| Row { data: &data, dtype: Dtype::Bf16, first: column, step: n }).collect();
     let matrix = Matrix::pack(&cpu, k, &transposed);
