@@ -3,6 +3,7 @@
 
 mod common;
 #[path = "common/tiny.rs"]
+#[expect(dead_code, reason = "the replay uses all of it")]
 mod tiny;
 
 use std::time::{Duration, Instant};
