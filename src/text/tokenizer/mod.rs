@@ -1,17 +1,20 @@
 //! Text to token ids, and token ids to the bytes that they stand for.
 
 mod bytes;
+mod pre_tokenizers;
 mod scheme;
+mod vocabulary;
 
 use std::path::Path;
 
 use serde_json::Value;
 
+pub use self::vocabulary::{Algorithm, Roles, TokenKind, Vocabulary};
 use self::{bytes::TokenBytes, scheme::Scheme};
 use super::{Detokenizer, LoadError};
 use crate::generation::Error;
 
-/// A model's tokenizer, as its `tokenizer.json` describes it. Cheap to share, never changed after loading.
+/// A model's tokenizer, as its `tokenizer.json` or its bare vocabulary describes it. Cheap to share, never changed after loading.
 pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
     table: TokenBytes,
