@@ -232,7 +232,7 @@ fn models_that_cannot_be_served_end_the_daemon_with_the_reason() {
     let large = TempDir::new().unwrap();
     tiny::write(large.path());
     for (directory, settings, reason) in [
-        (&empty, "log.level=info", "tokenizer.json"),
+        (&empty, "log.level=info", "config.json"),
         (&mamba, "log.level=info", "llama"),
         (&large, "candle.kv_cache=100TiB", "MiB are available"),
     ] {

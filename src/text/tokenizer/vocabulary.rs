@@ -243,7 +243,10 @@ impl Tokenizer {
                 TokenKind::UserDefined => false,
                 TokenKind::Normal | TokenKind::Unused | TokenKind::Byte => return None,
             };
-            Some(AddedToken::from(token.as_str(), special).normalized(false))
+            // SentencePiece finds them when spaces are marks already, so that a mark in the text is one too. Where a
+            // space comes before each text, the library would put it before the token as well.
+            let normalized = !special && !byte_level && !space_prefix;
+            Some(AddedToken::from(token.as_str(), special).normalized(normalized))
         });
         inner.add_tokens(added).map_err(error)?;
         let bos = vocabulary.roles.bos.filter(|_| vocabulary.add_bos.unwrap_or(add_bos));
