@@ -1,5 +1,8 @@
 //! The command line.
 
+#[cfg(feature = "candle")]
+mod models;
+
 use std::{fmt, io, path::PathBuf, sync::LazyLock};
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
@@ -48,6 +51,10 @@ pub enum Command {
         #[arg(long, value_enum, default_value_t = Format::Markdown)]
         format: Format,
     },
+    /// Look at models.
+    #[cfg(feature = "candle")]
+    #[command(subcommand)]
+    Models(models::Command),
     /// Print a completion script for a shell.
     Completions { shell: Shell },
     /// Print the manual page.
@@ -114,7 +121,7 @@ pub enum Format {
 pub enum Task {
     Serve(config::Options),
     /// Text for standard output, from a configuration.
-    Show(config::Options, fn(&Loaded) -> String),
+    Show(config::Options, Box<dyn FnOnce(&Loaded) -> Result<String, Failure>>),
     /// Text that needs no configuration.
     Print(String),
 }
@@ -131,15 +138,18 @@ pub fn parse() -> Result<Task, Failure> {
         options.add_to(&mut all);
         std::mem::take(&mut all)
     };
+    let show = |options, text: fn(&Loaded) -> String| Task::Show(options, Box::new(move |it| Ok(text(it))));
     Ok(match cli.command.unwrap_or_else(|| Command::Serve(Options::default())) {
         Command::Serve(options) => Task::Serve(with(options)),
-        Command::CheckConfig(options) => Task::Show(with(options), summary),
-        Command::PrintConfig { options, with_sources: true } => {
-            Task::Show(with(options), |it| it.print(true))
-        }
-        Command::PrintConfig { options, .. } => Task::Show(with(options), |it| it.print(false)),
+        Command::CheckConfig(options) => show(with(options), summary),
+        Command::PrintConfig { options, with_sources: true } => show(with(options), |it| it.print(true)),
+        Command::PrintConfig { options, .. } => show(with(options), |it| it.print(false)),
         Command::PrintOpenapi(options) => {
-            Task::Show(with(options), |it| crate::api::openapi_document(&it.config.api_prefix))
+            show(with(options), |it| crate::api::openapi_document(&it.config.api_prefix))
+        }
+        #[cfg(feature = "candle")]
+        Command::Models(models::Command::Inspect(models::Inspect { options, wanted })) => {
+            Task::Show(with(options), Box::new(move |it| wanted.inspect(it)))
         }
         Command::PrintConfigReference { format: Format::Markdown } => Task::Print(reference::markdown()),
         Command::PrintConfigReference { format: Format::Toml } => Task::Print(reference::toml()),
@@ -187,6 +197,10 @@ pub enum Failure {
     /// Also `--help` and `--version`, which are no failure.
     Usage(clap::Error),
     Configuration(Errors),
+    /// What was to be looked at is not there.
+    NoInput(String),
+    /// A model that cannot be served, and why.
+    Model(String),
     /// The runtime could not be started.
     System(io::Error),
     /// Standard output takes no more.
@@ -199,6 +213,8 @@ impl Failure {
     #[must_use]
     pub fn status(&self) -> u8 {
         const USAGE: u8 = 64;
+        const DATA: u8 = 65;
+        const NO_INPUT: u8 = 66;
         const OS: u8 = 71;
         const IO: u8 = 74;
         const CONFIGURATION: u8 = 78;
@@ -206,6 +222,8 @@ impl Failure {
             Self::Usage(error) if !error.use_stderr() => 0,
             Self::Usage(_) => USAGE,
             Self::Configuration(_) => CONFIGURATION,
+            Self::NoInput(_) => NO_INPUT,
+            Self::Model(_) => DATA,
             Self::System(_) => OS,
             Self::Output(_) => IO,
             Self::Service(error) => match error {
@@ -233,6 +251,7 @@ impl fmt::Display for Failure {
                 let problems = if errors.problems().len() == 1 { "problem" } else { "problems" };
                 write!(f, "sconce: {} {problems} in the configuration\n{errors}", errors.problems().len())
             }
+            Self::NoInput(message) | Self::Model(message) => write!(f, "sconce: {message}"),
             Self::System(error) => write!(f, "sconce: {error}"),
             Self::Output(error) => write!(f, "sconce: cannot write to standard output: {error}"),
             Self::Service(error) => write!(f, "sconce: {error}"),

@@ -41,7 +41,7 @@ const MAY_SEE: [(&str, &[&str]); 13] = [
     ("api", &["backend", "generation"]),
     ("config", &["api", "backend", "http", "telemetry"]),
     ("server", &["api", "backend", "config", "http", "telemetry"]),
-    ("cli", &["api", "config", "server"]),
+    ("cli", &["api", "backend", "config", "server"]),
 ];
 
 /// Crates that one room alone may name.

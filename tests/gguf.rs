@@ -86,7 +86,8 @@ async fn texts_become_the_tokens_that_the_references_give_and_come_back() {
             }
             let back = decoded(&server, &case.name, &own[bos..]).await;
             // SentencePiece puts a space behind control tokens too, and its mark for a space is a space.
-            let exact = case.name != "phi3" || !["<s>", "</s>", "<unk>"].iter().any(|token| text.contains(token));
+            let exact =
+                case.name != "phi3" || !["<s>", "</s>", "<unk>"].iter().any(|token| text.contains(token));
             let marks = matches!(case.name.as_str(), "phi3" | "gemma2");
             let expected = if marks { text.replace('▁', " ") } else { text.clone() };
             if exact && back != expected {
@@ -102,10 +103,22 @@ async fn texts_become_the_tokens_that_the_references_give_and_come_back() {
 async fn a_lone_file_chats_with_its_own_template_and_ends_where_it_says() {
     let server = server().await;
     for (model, prompt, ends) in [
-        ("qwen2", "<|im_start|>user\nHello<|im_end|>\n<|im_start|>assistant\n", &["<|im_end|>", "<|endoftext|>"][..]),
+        (
+            "qwen2",
+            "<|im_start|>user\nHello<|im_end|>\n<|im_start|>assistant\n",
+            &["<|im_end|>", "<|endoftext|>"][..],
+        ),
         // Its file names <|endoftext|> alone.
-        ("llama3", "<|im_start|>user\nHello<|im_end|>\n<|im_start|>assistant\n", &["<|im_end|>", "<|endoftext|>"]),
-        ("gemma2", "<s><start_of_turn>user\nHello<end_of_turn>\n<start_of_turn>model\n", &["</s>", "<end_of_turn>"]),
+        (
+            "llama3",
+            "<|im_start|>user\nHello<|im_end|>\n<|im_start|>assistant\n",
+            &["<|im_end|>", "<|endoftext|>"],
+        ),
+        (
+            "gemma2",
+            "<s><start_of_turn>user\nHello<end_of_turn>\n<start_of_turn>model\n",
+            &["</s>", "<end_of_turn>"],
+        ),
         // Without a template of its own.
         ("gpt2", "user: Hello\nassistant:", &["<|endoftext|>"]),
     ] {
@@ -126,7 +139,11 @@ async fn a_lone_file_chats_with_its_own_template_and_ends_where_it_says() {
             bias.insert(id.to_string(), json!(100));
             let answer = server.ok(CHAT, &with(body.clone(), json!({ "logit_bias": bias }))).await;
             let choice = &answer["choices"][0];
-            assert_eq!((&choice["finish_reason"], &choice["message"]["content"]), (&json!("stop"), &json!("")), "{model} {end}");
+            assert_eq!(
+                (&choice["finish_reason"], &choice["message"]["content"]),
+                (&json!("stop"), &json!("")),
+                "{model} {end}"
+            );
         }
     }
 }

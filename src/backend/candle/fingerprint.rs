@@ -170,7 +170,8 @@ mod tests {
         assert_ne!(of(path, 8, &Settings { temperature: Some(0.7), ..SETTINGS }), first);
         assert_ne!(of(path, 8, &Settings { top_p: Some(0.7), ..SETTINGS }), first);
         let mut seen = vec![first];
-        let used = words::FILES.into_iter().chain(["model.safetensors", "additional_chat_templates/tool_use.jinja"]);
+        let used =
+            words::FILES.into_iter().chain(["model.safetensors", "additional_chat_templates/tool_use.jinja"]);
         for used in used {
             write(used, "another");
             let now = of(path, 8, &SETTINGS);

@@ -18,7 +18,8 @@ pub(super) fn vocabulary(metadata: &mut TextMetadata) -> Result<Vocabulary, Stri
     let kind = metadata.text(&key("model")).map_err(malformed)?;
     let kind = kind.ok_or("it has no tokenizer (tokenizer.ggml.model)")?.to_owned();
     let merges = metadata.take_texts(&key("merges")).map_err(malformed)?;
-    let merges = || merges.ok_or_else(|| format!("its tokenizer '{kind}' has no merges (tokenizer.ggml.merges)"));
+    let merges =
+        || merges.ok_or_else(|| format!("its tokenizer '{kind}' has no merges (tokenizer.ggml.merges)"));
     let mut roles = Roles::default();
     let algorithm = match kind.as_str() {
         "gpt2" => {

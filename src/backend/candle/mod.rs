@@ -7,6 +7,7 @@ mod answer;
 mod defaults;
 mod fingerprint;
 mod gguf;
+pub mod inspect;
 mod memory;
 mod prepare;
 mod words;
@@ -101,6 +102,12 @@ struct Settings {
     top_p: Option<f64>,
 }
 
+impl Settings {
+    fn of(config: &super::Config) -> Self {
+        Self { max_tokens: config.max_tokens, temperature: config.temperature, top_p: config.top_p }
+    }
+}
+
 /// A model that can answer.
 struct Loaded {
     tokenizer: text::Tokenizer,
@@ -113,8 +120,7 @@ struct Loaded {
 impl Candle {
     #[must_use]
     pub fn new(model: &str, config: &super::Config, created: u64) -> Self {
-        let settings =
-            Settings { max_tokens: config.max_tokens, temperature: config.temperature, top_p: config.top_p };
+        let settings = Settings::of(config);
         let fingerprint = "loading".to_owned();
         let unloaded = ModelCard { created, owner: "sconce".to_owned(), fingerprint, context_length: 0 };
         Self {

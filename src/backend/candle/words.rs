@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::{defaults::Defaults, gguf};
 use crate::{
     model,
-    text::{ChatTemplate, Clock, LoadError, Tokenizer},
+    text::{ChatTemplate, Clock, LoadError, Tokenizer, tokenizer::Algorithm},
 };
 
 /// Files beside the weights that can change an answer.
@@ -32,6 +32,8 @@ pub(super) struct Words {
 /// Where they were found.
 pub(super) struct Origins {
     pub(super) tokenizer: Origin,
+    /// How a vocabulary of the metadata says that texts are cut.
+    pub(super) pre_tokenizer: Option<String>,
     /// `None`: the model has no template.
     pub(super) template: Option<Origin>,
     pub(super) defaults: Option<Origin>,
@@ -61,9 +63,14 @@ impl Words {
             }
             _ => (Tokenizer::from_file(&file).map_err(told)?, Origin::File(file)),
         };
-        let mut origins = Origins { tokenizer: found, template: None, defaults: None };
+        let mut origins = Origins { tokenizer: found, pre_tokenizer: None, template: None, defaults: None };
         // A vocabulary of a kind that is not supported is not needed where there is a tokenizer.json.
         let vocabulary = vocabulary.and_then(Result::ok);
+        if let (Origin::Metadata, Some(Algorithm::ByteLevel { pre_tokenizer, .. })) =
+            (&origins.tokenizer, vocabulary.as_ref().map(|vocabulary| &vocabulary.algorithm))
+        {
+            origins.pre_tokenizer = Some(pre_tokenizer.clone());
+        }
 
         let mut template = ChatTemplate::from_directory(directory, Clock::default()).map_err(told)?;
         origins.template = template.origin().map(|path| Origin::File(path.to_owned()));
@@ -80,9 +87,9 @@ impl Words {
         if file.exists() {
             origins.defaults = Some(Origin::File(file));
         } else if let Some(metadata) = &metadata {
-            let eos = std::mem::take(&mut defaults.eos);
-            defaults = Defaults { eos, ..gguf::defaults(metadata).map_err(here)? };
-            origins.defaults = Some(Origin::Metadata);
+            let written = gguf::defaults(metadata).map_err(here)?;
+            origins.defaults = (written != Defaults::default()).then_some(Origin::Metadata);
+            defaults = Defaults { eos: defaults.eos, ..written };
         }
         if let (true, Some(vocabulary)) = (defaults.eos.is_empty(), &vocabulary) {
             defaults.eos = vocabulary.ends();

@@ -5,6 +5,7 @@
 mod clock;
 mod conversation;
 mod environment;
+mod features;
 mod habits;
 mod json;
 mod python;
@@ -18,7 +19,7 @@ use std::{
 use minijinja::{Environment, value::Serde};
 use serde_json::{Map, Value};
 
-pub use self::clock::Clock;
+pub use self::{clock::Clock, features::Features};
 use self::{environment::Raised, habits::Habits, source::Sources};
 use super::LoadError;
 use crate::generation::{Chat, Error};

@@ -104,6 +104,20 @@ impl Tokenizer {
         (0..self.vocabulary()).filter(|id| self.is_special(*id))
     }
 
+    /// The algorithm's name.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        use tokenizers::ModelWrapper as M;
+        match (self.inner.get_model(), &self.scheme) {
+            (M::BPE(_), Scheme::ByteLevel) => "byte-level BPE",
+            (M::BPE(_), Scheme::SentencePiece { .. }) => "SentencePiece BPE",
+            (M::BPE(_), Scheme::Whole) => "BPE",
+            (M::Unigram(_), _) => "unigram",
+            (M::WordPiece(_), _) => "WordPiece",
+            (M::WordLevel(_), _) => "word level",
+        }
+    }
+
     /// The id of a token by the tokenizer's own spelling, such as `<|im_end|>`.
     #[must_use]
     pub fn id(&self, token: &str) -> Option<u32> {
