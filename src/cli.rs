@@ -117,11 +117,14 @@ pub enum Format {
     Json,
 }
 
+/// Makes of a configuration what is to be printed.
+pub type Show = Box<dyn FnOnce(&Loaded) -> Result<String, Failure>>;
+
 /// What the command line asks for.
 pub enum Task {
     Serve(config::Options),
     /// Text for standard output, from a configuration.
-    Show(config::Options, Box<dyn FnOnce(&Loaded) -> Result<String, Failure>>),
+    Show(config::Options, Show),
     /// Text that needs no configuration.
     Print(String),
 }

@@ -95,11 +95,10 @@ async fn the_fingerprint_is_the_one_that_the_api_answers() {
         assert_eq!(report["fingerprint"], answer["system_fingerprint"], "{id}");
         let tokens = server.ok("/v1/tokenize", &json!({ "model": id, "prompt": "Hello" })).await;
         assert_eq!(report["context_length"], tokens["max_model_len"], "{id}");
-        assert_eq!(
-            json_of(server.directory.path(), &[id, "--config", "both.toml"]),
-            [report.clone()],
-            "{id}"
-        );
+        let mut alone = json_of(server.directory.path(), &[id, "--config", "both.toml"]).remove(0);
+        // The machine's memory is the one thing that other programs change.
+        alone["memory"]["available"] = report["memory"]["available"].clone();
+        assert_eq!(&alone, report, "{id}");
     }
 }
 
