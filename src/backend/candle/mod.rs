@@ -16,6 +16,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{Arc, OnceLock},
     thread,
+    time::Instant,
 };
 
 use futures_util::future::{BoxFuture, FutureExt};
@@ -150,7 +151,13 @@ impl Loaded {
         let files = fingerprint::files(source, &opened);
         // Both read all the weights: together they need them once.
         let (model, fingerprint) = thread::scope(|scope| {
-            let hashing = scope.spawn(|| fingerprint::fingerprint(&files, context_length, settings));
+            let hashing = scope.spawn(|| {
+                let begun = Instant::now();
+                let made = fingerprint::fingerprint(&files, context_length, settings);
+                let seconds = begun.elapsed().as_secs_f64();
+                tracing::info!(source = %source.display(), seconds, "hashed the model's files");
+                made
+            });
             let model = opened.load(&options).map_err(lacking);
             (model, hashing.join().unwrap_or_else(|_| Err("hashing its files failed".to_owned())))
         });
