@@ -42,10 +42,16 @@ impl ChatTemplate {
             user(),
             { "role": "assistant", "content": "Answer", "reasoning_content": WORD, "thinking": WORD },
         ]);
+        // Templates of reasoning models leave what an earlier answer thought out of the conversation.
+        let inline = format!("<think>{WORD}</think>{FUNCTION}");
+        let earlier = json!([user(), { "role": "assistant", "content": inline }, user()]);
+        let left_out = shown(earlier.clone(), FUNCTION) && !shown(earlier, WORD);
         Features {
             system: shown(system(json!(WORD)), WORD) || shown(system(part), WORD),
             tools: jinja.probe(json!([user()]), Some(tool), true, &[]).contains(FUNCTION),
             reasoning: shown(thought, WORD)
+                || left_out
+                || plain(&[]).contains("<think>")
                 || switched("enable_thinking", json!(false), json!(true))
                 || switched("thinking", json!(false), json!(true))
                 || switched("reasoning_effort", json!("low"), json!("high")),
