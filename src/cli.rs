@@ -1,5 +1,10 @@
 //! The command line.
 
+#[cfg(feature = "candle")]
+mod bench;
+#[cfg(feature = "candle")]
+mod models;
+
 use std::{fmt, io, path::PathBuf, sync::LazyLock};
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
@@ -43,7 +48,7 @@ pub enum Command {
     },
     /// Measure how fast a model runs here, without HTTP.
     #[cfg(feature = "candle")]
-    Bench(Bench),
+    Bench(bench::Bench),
     /// Print the API's OpenAPI document.
     PrintOpenapi(Options),
     /// Print the reference of all configuration keys.
@@ -51,6 +56,10 @@ pub enum Command {
         #[arg(long, value_enum, default_value_t = Format::Markdown)]
         format: Format,
     },
+    /// Look at models.
+    #[cfg(feature = "candle")]
+    #[command(subcommand)]
+    Models(models::Command),
     /// Print a completion script for a shell.
     Completions { shell: Shell },
     /// Print the manual page.
@@ -103,62 +112,6 @@ impl Options {
     }
 }
 
-/// What is measured.
-#[cfg(feature = "candle")]
-#[derive(Args)]
-pub struct Bench {
-    /// A directory in Hugging Face's layout, or a GGUF file.
-    model: PathBuf,
-    /// Tokens of the prompt that is run in one step; 0 leaves the test out.
-    #[arg(short, long, value_name = "TOKENS", default_value_t = 512)]
-    prompt: usize,
-    /// Tokens that are generated one by one; 0 leaves the tests out.
-    #[arg(short = 'n', long, value_name = "TOKENS", default_value_t = 128)]
-    generate: usize,
-    /// Sequences that are generated together; several numbers are several tests.
-    #[arg(short, long, value_name = "NUMBER", value_delimiter = ',', default_values_t = [1])]
-    sequences: Vec<usize>,
-    /// Threads that compute. Unset: one for each core.
-    #[arg(short, long)]
-    threads: Option<usize>,
-    /// Instructions that compute: scalar, avx2, avx512 or amx. Unset: the fastest that the CPU has.
-    #[arg(short, long, value_name = "NAME")]
-    instructions: Option<String>,
-    /// How often each test runs; the table has medians.
-    #[arg(short, long, value_name = "ROUNDS", default_value_t = 5)]
-    rounds: usize,
-    /// Print JSON.
-    #[arg(long)]
-    json: bool,
-}
-
-#[cfg(feature = "candle")]
-impl Bench {
-    fn options(&self) -> crate::bench::Options {
-        crate::bench::Options {
-            model: self.model.clone(),
-            prompt: self.prompt,
-            generate: self.generate,
-            sequences: self.sequences.clone(),
-            rounds: self.rounds.max(1),
-            threads: self
-                .threads
-                .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
-                .max(1),
-            instructions: self.instructions.clone(),
-        }
-    }
-
-    fn run(&self) -> Result<String, Failure> {
-        let report = crate::bench::run(&self.options()).map_err(|error| Failure::Bench(error.to_string()))?;
-        if self.json {
-            report.json().map_err(|error| Failure::Output(error.into()))
-        } else {
-            Ok(report.table())
-        }
-    }
-}
-
 #[derive(Clone, Copy, ValueEnum)]
 pub enum Format {
     /// A page for people.
@@ -169,11 +122,14 @@ pub enum Format {
     Json,
 }
 
+/// Makes of a configuration what is to be printed.
+pub type Show = Box<dyn FnOnce(&Loaded) -> Result<String, Failure>>;
+
 /// What the command line asks for.
 pub enum Task {
     Serve(config::Options),
     /// Text for standard output, from a configuration.
-    Show(config::Options, fn(&Loaded) -> String),
+    Show(config::Options, Show),
     /// Text that needs no configuration.
     Print(String),
 }
@@ -190,17 +146,20 @@ pub fn parse() -> Result<Task, Failure> {
         options.add_to(&mut all);
         std::mem::take(&mut all)
     };
+    let show = |options, text: fn(&Loaded) -> String| Task::Show(options, Box::new(move |it| Ok(text(it))));
     Ok(match cli.command.unwrap_or_else(|| Command::Serve(Options::default())) {
         Command::Serve(options) => Task::Serve(with(options)),
-        Command::CheckConfig(options) => Task::Show(with(options), summary),
-        Command::PrintConfig { options, with_sources: true } => {
-            Task::Show(with(options), |it| it.print(true))
-        }
-        Command::PrintConfig { options, .. } => Task::Show(with(options), |it| it.print(false)),
+        Command::CheckConfig(options) => show(with(options), summary),
+        Command::PrintConfig { options, with_sources: true } => show(with(options), |it| it.print(true)),
+        Command::PrintConfig { options, .. } => show(with(options), |it| it.print(false)),
         #[cfg(feature = "candle")]
         Command::Bench(bench) => Task::Print(bench.run()?),
         Command::PrintOpenapi(options) => {
-            Task::Show(with(options), |it| crate::api::openapi_document(&it.config.api_prefix))
+            show(with(options), |it| crate::api::openapi_document(&it.config.api_prefix))
+        }
+        #[cfg(feature = "candle")]
+        Command::Models(models::Command::Inspect(models::Inspect { options, wanted })) => {
+            Task::Show(with(options), Box::new(move |it| wanted.inspect(it)))
         }
         Command::PrintConfigReference { format: Format::Markdown } => Task::Print(reference::markdown()),
         Command::PrintConfigReference { format: Format::Toml } => Task::Print(reference::toml()),
@@ -248,14 +207,15 @@ pub enum Failure {
     /// Also `--help` and `--version`, which are no failure.
     Usage(clap::Error),
     Configuration(Errors),
+    /// What was to be looked at is not there.
+    NoInput(String),
+    /// A model that cannot be served, and why.
+    Model(String),
     /// The runtime could not be started.
     System(io::Error),
     /// Standard output takes no more.
     Output(io::Error),
     Service(crate::server::Error),
-    /// A model that could not be measured.
-    #[cfg(feature = "candle")]
-    Bench(String),
 }
 
 impl Failure {
@@ -263,19 +223,19 @@ impl Failure {
     #[must_use]
     pub fn status(&self) -> u8 {
         const USAGE: u8 = 64;
+        const DATA: u8 = 65;
+        const NO_INPUT: u8 = 66;
         const OS: u8 = 71;
         const IO: u8 = 74;
-        #[cfg(feature = "candle")]
-        const NO_INPUT: u8 = 66;
         const CONFIGURATION: u8 = 78;
         match self {
             Self::Usage(error) if !error.use_stderr() => 0,
             Self::Usage(_) => USAGE,
             Self::Configuration(_) => CONFIGURATION,
+            Self::NoInput(_) => NO_INPUT,
+            Self::Model(_) => DATA,
             Self::System(_) => OS,
             Self::Output(_) => IO,
-            #[cfg(feature = "candle")]
-            Self::Bench(_) => NO_INPUT,
             Self::Service(error) => match error {
                 crate::server::Error::Configuration(_) => CONFIGURATION,
                 crate::server::Error::System(_) => OS,
@@ -301,11 +261,10 @@ impl fmt::Display for Failure {
                 let problems = if errors.problems().len() == 1 { "problem" } else { "problems" };
                 write!(f, "sconce: {} {problems} in the configuration\n{errors}", errors.problems().len())
             }
+            Self::NoInput(message) | Self::Model(message) => write!(f, "sconce: {message}"),
             Self::System(error) => write!(f, "sconce: {error}"),
             Self::Output(error) => write!(f, "sconce: cannot write to standard output: {error}"),
             Self::Service(error) => write!(f, "sconce: {error}"),
-            #[cfg(feature = "candle")]
-            Self::Bench(why) => write!(f, "sconce: {why}"),
         }
     }
 }

@@ -36,7 +36,7 @@ fn act() -> Result<(), Failure> {
             for warning in &loaded.warnings {
                 eprintln!("sconce: warning: {warning}");
             }
-            print(&show(&loaded))
+            print(&show(&loaded)?)
         }
         Task::Print(text) => print(&text),
     }

@@ -43,7 +43,7 @@ const MAY_SEE: [(&str, &[&str]); 14] = [
     ("config", &["api", "backend", "http", "telemetry"]),
     ("server", &["api", "backend", "config", "http", "telemetry"]),
     ("bench", &["model"]),
-    ("cli", &["api", "bench", "config", "server"]),
+    ("cli", &["api", "backend", "bench", "config", "server"]),
 ];
 
 /// Crates that one room alone may name.

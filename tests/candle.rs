@@ -274,7 +274,7 @@ fn models_that_cannot_be_served_end_the_daemon_with_the_reason() {
     let large = TempDir::new().unwrap();
     tiny::write(large.path(), tiny::Stored::F32);
     for (directory, settings, reason) in [
-        (&empty, "log.level=info", "tokenizer.json"),
+        (&empty, "log.level=info", "config.json"),
         (&mamba, "log.level=info", "llama"),
         (&large, "candle.kv_cache=100TiB", "MiB are available"),
     ] {

@@ -8,7 +8,7 @@ use super::{
     decoder::{self, Decoder},
     description::Description,
     error::LoadError,
-    gguf::Gguf,
+    gguf::{Gguf, TextMetadata},
     safetensors::Directory,
     tensors::Tensors,
 };
@@ -52,7 +52,7 @@ pub struct Model {
     source: Source,
 }
 
-enum Source {
+pub(super) enum Source {
     Directory { config: Config, tensors: Directory },
     Gguf(Gguf),
 }
@@ -71,7 +71,11 @@ pub fn open(path: &Path) -> Result<Model, LoadError> {
 }
 
 impl Model {
-    fn describe(&self, options: &Options) -> Result<Description, LoadError> {
+    pub(super) fn source(&self) -> &Source {
+        &self.source
+    }
+
+    pub(super) fn describe(&self, options: &Options) -> Result<Description, LoadError> {
         match &self.source {
             Source::Directory { config, .. } => Ok(architectures::describe(config, options.context_length)?),
             Source::Gguf(gguf) => {
@@ -82,10 +86,21 @@ impl Model {
         }
     }
 
-    fn tensors(&self) -> &dyn Tensors {
+    pub(super) fn tensors(&self) -> &dyn Tensors {
         match &self.source {
             Source::Directory { tensors, .. } => tensors,
             Source::Gguf(gguf) => gguf,
+        }
+    }
+
+    /// What a GGUF file says about text; `None` for a directory, whose files do.
+    ///
+    /// # Errors
+    /// When the file's strings are malformed.
+    pub fn text(&self) -> Result<Option<TextMetadata>, LoadError> {
+        match &self.source {
+            Source::Directory { .. } => Ok(None),
+            Source::Gguf(gguf) => gguf.text().map(Some),
         }
     }
 

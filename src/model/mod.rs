@@ -8,6 +8,7 @@
 //! - `architectures`: one small file an architecture, which makes of it a `description`: a decoder as data.
 //! - `rope`: rotary frequencies.
 //! - `tensors`, `safetensors`, `gguf`: named tensors and where they come from.
+//! - `summary`: what the headers tell.
 //! - `builder`: from named tensors to packed weights.
 //! - `decoder`: the forward pass, one for all.
 //! - [`loader`]: all of it together.
@@ -22,12 +23,15 @@ mod gguf;
 pub mod loader;
 mod rope;
 mod safetensors;
+mod summary;
 mod tensors;
 
 pub use crate::kernels::{Isa, attention::KvType};
 pub use architectures::supported;
 pub use error::LoadError;
+pub use gguf::{TextMetadata, WrongKind};
 pub use loader::{Memory, Model, Options, open};
+pub use summary::{Elements, Summary};
 
 /// Tokens in one block of the KV cache.
 pub const BLOCK: usize = 16;

@@ -4,7 +4,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
     ops::Range,
-    path::Path,
+    path::{Path, PathBuf},
     sync::Arc,
 };
 
@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use super::{
     error::LoadError,
+    summary::Stored,
     tensors::{Bytes, Tensor, Tensors},
 };
 use crate::kernels::{Dtype, mapped::Mapped};
@@ -21,7 +22,10 @@ const SINGLE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
 
 /// Mapped files and where their tensors lie.
-pub(super) struct Directory(BTreeMap<String, Entry>);
+pub(super) struct Directory {
+    entries: BTreeMap<String, Entry>,
+    files: Vec<PathBuf>,
+}
 
 struct Entry {
     file: Arc<Mapped>,
@@ -38,17 +42,24 @@ impl Directory {
     pub(super) fn open(directory: &Path) -> Result<Self, LoadError> {
         let mut entries = BTreeMap::new();
         if !directory.join(INDEX).exists() {
-            read_file(&directory.join(SINGLE), &mut entries)?;
-            return Ok(Self(entries));
+            let file = directory.join(SINGLE);
+            read_file(&file, &mut entries)?;
+            return Ok(Self { entries, files: vec![file] });
         }
         let promised = read_index(&directory.join(INDEX))?;
-        for file in promised.values().collect::<BTreeSet<_>>() {
-            read_file(&directory.join(file), &mut entries)?;
+        let files: BTreeSet<_> = promised.values().map(|file| directory.join(file)).collect();
+        for file in &files {
+            read_file(file, &mut entries)?;
         }
         match promised.keys().find(|name| !entries.contains_key(*name)) {
             Some(name) => Err(LoadError::MissingTensor(name.clone())),
-            None => Ok(Self(entries)),
+            None => Ok(Self { entries, files: files.into_iter().collect() }),
         }
+    }
+
+    /// By name.
+    pub(super) fn files(&self) -> impl Iterator<Item = &Path> {
+        self.files.iter().map(PathBuf::as_path)
     }
 }
 
@@ -97,23 +108,32 @@ fn read_file(path: &Path, entries: &mut BTreeMap<String, Entry>) -> Result<(), L
 
 impl Tensors for Directory {
     fn names(&self) -> Vec<String> {
-        self.0.keys().cloned().collect()
+        self.entries.keys().cloned().collect()
     }
 
     fn bytes(&self) -> u64 {
-        self.0.values().map(|entry| entry.range.len() as u64).sum()
+        self.entries.values().map(|entry| entry.range.len() as u64).sum()
     }
 
     fn loaded_bytes(&self, name: &str) -> Option<u64> {
-        self.0.get(name).map(|entry| entry.range.len() as u64)
+        self.entries.get(name).map(|entry| entry.range.len() as u64)
     }
 
     fn is_mapped(&self, name: &str) -> bool {
-        self.0.contains_key(name)
+        self.entries.contains_key(name)
+    }
+
+    fn stored(&self, name: &str) -> Option<Stored> {
+        let entry = self.entries.get(name)?;
+        Some(Stored {
+            kind: format!("{:?}", entry.dtype),
+            parameters: entry.shape.iter().map(|side| *side as u64).product(),
+            bytes: entry.range.len() as u64,
+        })
     }
 
     fn tensor(&self, name: &str) -> Result<Option<Tensor>, LoadError> {
-        let Some(entry) = self.0.get(name) else { return Ok(None) };
+        let Some(entry) = self.entries.get(name) else { return Ok(None) };
         let dtype = match entry.dtype {
             StoredDtype::F32 => Dtype::F32,
             StoredDtype::F16 => Dtype::F16,

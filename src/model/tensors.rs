@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use super::error::LoadError;
+use super::{error::LoadError, summary::Stored};
 use crate::kernels::{Dtype, mapped::Mapped};
 
 /// A checkpoint's tensors.
@@ -17,6 +17,7 @@ pub(super) trait Tensors {
     fn loaded_bytes(&self, name: &str) -> Option<u64>;
     /// Whether it is read in place: a table need not be copied.
     fn is_mapped(&self, name: &str) -> bool;
+    fn stored(&self, name: &str) -> Option<Stored>;
     /// None: there is no such tensor.
     fn tensor(&self, name: &str) -> Result<Option<Tensor>, LoadError>;
 }

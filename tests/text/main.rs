@@ -8,6 +8,7 @@ mod stop;
 mod template_sources;
 mod templates;
 mod tokenizer;
+mod vocabulary;
 
 use std::path::{Path, PathBuf};
 

@@ -4,7 +4,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use sconce::{
     generation::Error,
-    text::{ChatTemplate, Clock},
+    text::{ChatTemplate, Clock, chat_template::Features},
 };
 
 use crate::{chat::chat, fixture, json};
@@ -45,3 +45,27 @@ macro_rules! as_in_python {
 }
 
 as_in_python!(chatml, chatml_tools, deepseek, gemma, harmony, llama3, mistral, parts, phi, python);
+
+#[test]
+fn what_a_template_can_do_is_found_out() {
+    let features = |name: &str| {
+        let source = std::fs::read_to_string(fixture(&format!("templates/{name}.jinja"))).unwrap();
+        let template = ChatTemplate::from_source(&source, serde_json::Map::new(), Clock::default()).unwrap();
+        let Features { system, tools, reasoning, generation_prompt } = template.features();
+        [system, tools, reasoning, generation_prompt]
+    };
+    for (name, expected) in [
+        ("chatml", [true, false, false, true]),
+        ("chatml_tools", [true, true, true, true]),
+        ("deepseek", [true, false, true, true]),
+        ("gemma", [true, false, false, true]),
+        ("harmony", [true, true, true, true]),
+        ("llama3", [true, true, false, true]),
+        ("mistral", [true, true, false, false]),
+        ("phi", [true, false, false, true]),
+    ] {
+        assert_eq!(features(name), expected, "{name}: system, tools, reasoning, generation prompt");
+    }
+    let Features { system, tools, reasoning, generation_prompt } = ChatTemplate::plain().features();
+    assert_eq!([system, tools, reasoning, generation_prompt], [true, false, false, true]);
+}

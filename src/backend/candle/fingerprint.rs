@@ -1,76 +1,196 @@
 //! `system_fingerprint`: what the bytes of an answer depend on besides the request.
 
-use std::{fs, io, path::Path};
+use std::{
+    fmt::Write,
+    fs::File,
+    io::{self, Read},
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicUsize, Ordering},
+    thread,
+};
 
+use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-/// The arithmetic of the kernels; it grows when a change of theirs may change a bit of the logits.
+use super::{Settings, words};
+use crate::model;
+
+/// The arithmetic of kernels and sampler; it grows when a change of theirs may change a token.
 const ARITHMETIC: &str = "portable-2";
 
-/// A hash of the model's files, of the context length (which some rotary embeddings depend on) and of the arithmetic.
+/// How texts become tokens and tokens text; it grows when a change of the libraries or of ours may change either.
+const TEXT: &str = "text-1";
+
+/// The fingerprint and what it is made of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(super) struct Fingerprint {
+    /// `fp_` and the first 24 digits of the SHA-256 of [`Fingerprint::lines`].
+    pub(super) fingerprint: String,
+    pub(super) inputs: Vec<Input>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(super) struct Input {
+    pub(super) name: String,
+    /// What is hashed; of a file its size is told instead.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) value: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) bytes: Option<u64>,
+    pub(super) sha256: String,
+}
+
 /// Threads, batches, caches and the instruction set are not in it: the answers do not depend on them.
 ///
 /// # Errors
 /// A file that cannot be read.
-pub(super) fn fingerprint(source: &Path, context_length: usize) -> io::Result<String> {
-    let mut hash = Sha256::new();
-    hash.update(ARITHMETIC);
-    hash.update((context_length as u64).to_le_bytes());
-    let mut files = if source.is_dir() {
-        fs::read_dir(source)?.map(|entry| entry.map(|entry| entry.path())).collect::<Result<Vec<_>, _>>()?
-    } else {
-        vec![source.to_owned()]
-    };
-    // What decides the answers. Other files in the directory, such as a README, do not.
-    files.retain(|path| {
-        let kind = path.extension().and_then(|extension| extension.to_str());
-        path.is_file()
-            && kind.is_some_and(|kind| ["json", "safetensors", "jinja", "gguf", "model"].contains(&kind))
-    });
-    files.sort();
-    for path in files {
-        hash.update(path.file_name().unwrap_or_default().as_encoded_bytes());
-        hash.update([0]);
-        let mut content = Sha256::new();
-        io::copy(&mut fs::File::open(&path)?, &mut HashWriter(&mut content))?;
-        hash.update(content.finalize());
+pub(super) fn fingerprint(
+    files: &[(String, PathBuf)],
+    context_length: usize,
+    settings: &Settings,
+) -> Result<Fingerprint, String> {
+    let mut inputs = hash_files(files)?;
+    let Settings { max_tokens, temperature, top_p } = settings;
+    // Unset: what the model's files say.
+    let own = |value: &Option<f64>| value.map_or_else(|| "model".to_owned(), |value| value.to_string());
+    for (name, value) in [
+        ("context_length", context_length.to_string()),
+        ("max_tokens", max_tokens.to_string()),
+        ("temperature", own(temperature)),
+        ("top_p", own(top_p)),
+        ("arithmetic", ARITHMETIC.to_owned()),
+        ("text", TEXT.to_owned()),
+    ] {
+        let sha256 = hexadecimal(&Sha256::digest(&value));
+        inputs.push(Input { name: name.to_owned(), value: Some(value), bytes: None, sha256 });
     }
-    Ok(format!(
-        "fp_{}",
-        hash.finalize().iter().take(12).map(|byte| format!("{byte:02x}")).collect::<String>()
-    ))
+    let mut fingerprint = Fingerprint { fingerprint: String::new(), inputs };
+    let digest = hexadecimal(&Sha256::digest(fingerprint.lines()));
+    fingerprint.fingerprint = format!("fp_{}", &digest[..24]);
+    Ok(fingerprint)
 }
 
-struct HashWriter<'a>(&'a mut Sha256);
-
-impl io::Write for HashWriter<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.update(bytes);
-        Ok(bytes.len())
+impl Fingerprint {
+    /// One line an input, as `sha256sum` writes it.
+    pub(super) fn lines(&self) -> String {
+        self.inputs.iter().map(|input| format!("{}  {}\n", input.sha256, input.name)).collect()
     }
+}
 
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+/// The files that a model's answers depend on, with names that do not depend on where they lie.
+pub(super) fn files(source: &Path, model: &model::Model) -> Vec<(String, PathBuf)> {
+    let name = |path: &Path| {
+        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        // A GGUF file may be called anything.
+        if path == source { "model.gguf".to_owned() } else { name }
+    };
+    let mut files = words::files(source);
+    files.extend(model.files().into_iter().map(|path| (name(path), path.to_owned())));
+    files
+}
+
+/// Each core takes the next file.
+fn hash_files(files: &[(String, PathBuf)]) -> Result<Vec<Input>, String> {
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let mut done = Vec::new();
+        while let Some((name, path)) = files.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let input = hash_file(path).map(|(bytes, sha256)| Input {
+                name: name.clone(),
+                value: None,
+                bytes: Some(bytes),
+                sha256,
+            });
+            done.push((name, input.map_err(|error| format!("{}: {error}", path.display()))));
+        }
+        done
+    };
+    let mut done: Vec<_> = thread::scope(|scope| {
+        let threads = super::cores().min(files.len());
+        let threads: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        threads.into_iter().flat_map(|thread| thread.join().unwrap_or_default()).collect()
+    });
+    done.sort_by_key(|(name, _)| files.iter().position(|(other, _)| other == *name));
+    done.into_iter().map(|(_, input)| input).collect()
+}
+
+/// Bytes and SHA-256 of a file.
+fn hash_file(path: &Path) -> io::Result<(u64, String)> {
+    let mut file = File::open(path)?;
+    let mut hash = Sha256::new();
+    let mut buffer = vec![0; 1 << 20];
+    let mut bytes = 0;
+    loop {
+        let count = file.read(&mut buffer)?;
+        if count == 0 {
+            return Ok((bytes, hexadecimal(&hash.finalize())));
+        }
+        hash.update(&buffer[..count]);
+        bytes += count as u64;
     }
+}
+
+fn hexadecimal(digest: &[u8]) -> String {
+    digest.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
+
+    const SETTINGS: Settings = Settings { max_tokens: 512, temperature: None, top_p: None };
+
+    fn of(directory: &Path, context_length: usize, settings: &Settings) -> String {
+        let mut files = words::files(directory);
+        files.push(("model.safetensors".to_owned(), directory.join("model.safetensors")));
+        fingerprint(&files, context_length, settings).unwrap().fingerprint
+    }
 
     #[test]
     fn it_changes_with_what_answers_depend_on_and_with_nothing_else() {
         let directory = tempfile::tempdir().unwrap();
-        let write = |name: &str, text: &str| fs::write(directory.path().join(name), text).unwrap();
+        let path = directory.path();
+        fs::create_dir(path.join("additional_chat_templates")).unwrap();
+        let write = |name: &str, text: &str| fs::write(path.join(name), text).unwrap();
         write("config.json", "{}");
         write("model.safetensors", "weights");
-        let of = |context| fingerprint(directory.path(), context).unwrap();
-        let first = of(8);
+        let first = of(path, 8, &SETTINGS);
         assert!(first.starts_with("fp_") && first.len() == 27, "{first}");
-        write("README.md", "hello");
-        assert_eq!(of(8), first);
-        assert_ne!(of(9), first);
-        write("model.safetensors", "weightz");
-        assert_ne!(of(8), first);
+        for other in ["README.md", "notes.json", "other.safetensors", "other.gguf", "tokenizer.model"] {
+            write(other, "hello");
+        }
+        assert_eq!(of(path, 8, &SETTINGS), first);
+        assert_ne!(of(path, 9, &SETTINGS), first);
+        assert_ne!(of(path, 8, &Settings { max_tokens: 511, ..SETTINGS }), first);
+        assert_ne!(of(path, 8, &Settings { temperature: Some(0.7), ..SETTINGS }), first);
+        assert_ne!(of(path, 8, &Settings { top_p: Some(0.7), ..SETTINGS }), first);
+        let mut seen = vec![first];
+        let used =
+            words::FILES.into_iter().chain(["model.safetensors", "additional_chat_templates/tool_use.jinja"]);
+        for used in used {
+            write(used, "another");
+            let now = of(path, 8, &SETTINGS);
+            assert!(!seen.contains(&now), "{used}");
+            seen.push(now);
+        }
+    }
+
+    #[test]
+    fn it_is_what_sha256sum_gives_of_its_lines() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("config.json");
+        fs::write(&path, "abc").unwrap();
+        let made = fingerprint(&[("config.json".to_owned(), path)], 8, &SETTINGS).unwrap();
+        // FIPS 180-2, B.1.
+        let abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        assert_eq!(made.lines().lines().next(), Some(&*format!("{abc}  config.json")));
+        assert_eq!(made.inputs[0].bytes, Some(3));
+        assert_eq!(made.inputs[1].sha256, hexadecimal(&Sha256::digest("8")));
+        assert_eq!(made.fingerprint[3..], hexadecimal(&Sha256::digest(made.lines()))[..24]);
     }
 }

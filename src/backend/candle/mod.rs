@@ -6,26 +6,31 @@
 mod answer;
 mod defaults;
 mod fingerprint;
+mod gguf;
+pub mod inspect;
 mod memory;
 mod metrics;
 mod prepare;
+mod words;
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, OnceLock},
+    thread,
+    time::Instant,
 };
 
 use futures_util::future::{BoxFuture, FutureExt};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use self::defaults::Defaults;
+use self::{defaults::Defaults, words::Words};
 use super::{Backend, Metric, ModelCard, Readiness, Tokenizer};
 use crate::{
     engine::{self, Engine, Memory},
     generation::{Chat, EmbeddingRequest, Embeddings, Error, Events, GenerationRequest, PromptText},
     model::{self, Isa, KvType},
-    text::{self, ChatTemplate, Clock},
+    text::{self, ChatTemplate},
     units::ByteSize,
 };
 
@@ -38,7 +43,7 @@ const BUFFERED_TOKENS: usize = 256;
 #[garde(allow_unvalidated)]
 pub struct Config {
     /// Where the model is: a directory in Hugging Face's layout (`config.json`, `tokenizer.json`, `*.safetensors`), or a
-    /// GGUF file with its `tokenizer.json` beside it.
+    /// GGUF file, which needs nothing beside it.
     pub source: Option<PathBuf>,
     /// Threads that compute. Unset: one for each core. The answers do not depend on it.
     #[garde(inner(range(min = 1, max = 1024)))]
@@ -103,6 +108,12 @@ struct Settings {
     top_p: Option<f64>,
 }
 
+impl Settings {
+    fn of(config: &super::Config) -> Self {
+        Self { max_tokens: config.max_tokens, temperature: config.temperature, top_p: config.top_p }
+    }
+}
+
 /// A model that can answer.
 struct Loaded {
     tokenizer: text::Tokenizer,
@@ -115,8 +126,7 @@ struct Loaded {
 impl Candle {
     #[must_use]
     pub fn new(model: &str, config: &super::Config, created: u64) -> Self {
-        let settings =
-            Settings { max_tokens: config.max_tokens, temperature: config.temperature, top_p: config.top_p };
+        let settings = Settings::of(config);
         let fingerprint = "loading".to_owned();
         let unloaded = ModelCard { created, owner: "sconce".to_owned(), fingerprint, context_length: 0 };
         Self {
@@ -134,37 +144,35 @@ impl Candle {
 }
 
 impl Loaded {
-    fn load(config: &Config, created: u64) -> Result<Self, String> {
-        let Some(source) = &config.source else {
-            return Err("no model is named: set `candle.source` to its directory".to_owned());
-        };
-        // What belongs to a GGUF file lies beside it.
-        let directory = if source.is_dir() { source } else { source.parent().unwrap_or(source) };
-        let text = |error: text::LoadError| error.to_string();
-        let tokenizer = text::Tokenizer::from_file(&directory.join("tokenizer.json")).map_err(text)?;
-        let template = ChatTemplate::from_directory(directory, Clock::default()).map_err(text)?;
-        let defaults = Defaults::read(directory)?;
-        let options = model::Options {
-            threads: config.threads.map_or_else(cores, |threads| threads as usize),
-            context_length: config.context_length.map(|length| length as usize),
-            kv: KvType::F32,
-            isa: Isa::choose(config.instructions.as_deref())
-                .map_err(|lacking| format!("candle.instructions: {lacking}"))?,
-        };
+    fn load(config: &Config, settings: &Settings, created: u64) -> Result<Self, String> {
+        let source = source(config)?;
         let lacking = |error: model::LoadError| error.to_string();
         let opened = model::open(source).map_err(lacking)?;
+        let words = Words::read(source, &opened)?;
+        let options = options(config)?;
         let memory = opened.memory(&options).map_err(lacking)?;
-        let rows = u64::from(config.max_batch_tokens.max(config.max_sequences));
-        fits(&memory, config.kv_cache, memory.row * rows)?;
-        let model = opened.load(&options).map_err(lacking)?;
-        let context_length = model.shape().context_length;
-        let fingerprint = fingerprint::fingerprint(source, context_length);
+        fits(&memory, config)?;
+        let context_length = opened.summary(&options).map_err(lacking)?.context_length;
+        let files = fingerprint::files(source, &opened);
+        // Both read all the weights: together they need them once.
+        let (model, fingerprint) = thread::scope(|scope| {
+            let hashing = scope.spawn(|| {
+                let begun = Instant::now();
+                let made = fingerprint::fingerprint(&files, context_length, settings);
+                let seconds = begun.elapsed().as_secs_f64();
+                tracing::info!(source = %source.display(), seconds, "hashed the model's files");
+                made
+            });
+            let model = opened.load(&options).map_err(lacking);
+            (model, hashing.join().unwrap_or_else(|_| Err("hashing its files failed".to_owned())))
+        });
         let card = ModelCard {
             created,
             owner: "sconce".to_owned(),
-            fingerprint: fingerprint.map_err(|error| format!("{}: {error}", source.display()))?,
+            fingerprint: fingerprint?.fingerprint,
             context_length: u32::try_from(context_length).unwrap_or(u32::MAX),
         };
+        let model = model?;
         let config = engine::Config {
             memory: Memory::Bytes(config.kv_cache.0),
             max_batch_tokens: config.max_batch_tokens as usize,
@@ -174,6 +182,7 @@ impl Loaded {
             buffered_tokens: BUFFERED_TOKENS,
         };
         let engine = Engine::start(model, config).map_err(|error| error.to_string())?;
+        let Words { tokenizer, template, defaults, origins: _ } = words;
         Ok(Self { tokenizer, template, defaults, engine, card })
     }
 
@@ -182,9 +191,30 @@ impl Loaded {
     }
 }
 
+fn source(config: &Config) -> Result<&Path, String> {
+    let source = config.source.as_deref();
+    source.ok_or_else(|| "no model is named: set `candle.source` to its directory or file".to_owned())
+}
+
+fn options(config: &Config) -> Result<model::Options, String> {
+    Ok(model::Options {
+        threads: config.threads.map_or_else(cores, |threads| threads as usize),
+        context_length: config.context_length.map(|length| length as usize),
+        kv: KvType::F32,
+        isa: Isa::choose(config.instructions.as_deref())
+            .map_err(|lacking| format!("candle.instructions: {lacking}"))?,
+    })
+}
+
+/// Bytes for the rows of one step.
+fn activations(memory: &model::Memory, config: &Config) -> u64 {
+    memory.row * u64::from(config.max_batch_tokens.max(config.max_sequences))
+}
+
 /// Refuses a model that would not fit, with the sum, before the system would kill somebody for it.
-fn fits(memory: &model::Memory, kv_cache: ByteSize, activations: u64) -> Result<(), String> {
-    let needed = memory.weights + kv_cache.0 + activations;
+fn fits(memory: &model::Memory, config: &Config) -> Result<(), String> {
+    let (kv_cache, activations) = (config.kv_cache.0, activations(memory, config));
+    let needed = memory.weights + kv_cache + activations;
     match memory::available() {
         Some(available) if needed > available => {
             let mib = |bytes: u64| bytes.div_ceil(1 << 20);
@@ -193,7 +223,7 @@ fn fits(memory: &model::Memory, kv_cache: ByteSize, activations: u64) -> Result<
                  take a smaller model, or lower candle.kv_cache or candle.max_batch_tokens",
                 mib(needed),
                 mib(memory.weights),
-                mib(kv_cache.0),
+                mib(kv_cache),
                 mib(activations),
                 mib(available)
             ))
@@ -203,7 +233,7 @@ fn fits(memory: &model::Memory, kv_cache: ByteSize, activations: u64) -> Result<
 }
 
 fn cores() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
+    thread::available_parallelism().map_or(1, usize::from)
 }
 
 impl Backend for Candle {
@@ -222,9 +252,9 @@ impl Backend for Candle {
     }
 
     fn load(&self) -> BoxFuture<'_, Result<(), String>> {
-        let (config, created) = (self.config.clone(), self.unloaded.created);
+        let (config, settings, created) = (self.config.clone(), self.settings.clone(), self.unloaded.created);
         async move {
-            let loading = tokio::task::spawn_blocking(move || Loaded::load(&config, created));
+            let loading = tokio::task::spawn_blocking(move || Loaded::load(&config, &settings, created));
             let loaded = loading.await.map_err(|error| error.to_string())??;
             // Loaded once; a second call has nothing to add.
             let _ = self.loaded.set(Arc::new(loaded));

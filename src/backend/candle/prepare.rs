@@ -1,6 +1,6 @@
 //! From a request in words to one in tokens.
 
-use super::{Loaded, Settings};
+use super::{Loaded, Settings, defaults::Defaults};
 use crate::{
     engine,
     generation::{
@@ -28,6 +28,28 @@ pub(super) struct Plan {
     /// The prompt's ids, where the answer repeats it.
     pub(super) echo: Option<Vec<u32>>,
     pub(super) prompt_tokens: u64,
+}
+
+/// How tokens are drawn where the request does not say.
+pub(super) struct Drawing {
+    pub(super) temperature: f64,
+    pub(super) top_p: f64,
+    pub(super) top_k: usize,
+    pub(super) min_p: f64,
+    pub(super) repetition_penalty: f64,
+}
+
+impl Drawing {
+    /// The configuration's values; the model's where that has none.
+    pub(super) fn new(settings: &Settings, model: &Defaults) -> Self {
+        Self {
+            temperature: settings.temperature.or(model.temperature).unwrap_or(TEMPERATURE),
+            top_p: settings.top_p.or(model.top_p).unwrap_or(1.0),
+            top_k: model.top_k.unwrap_or(0),
+            min_p: model.min_p.unwrap_or(0.0),
+            repetition_penalty: model.repetition_penalty.unwrap_or(1.0),
+        }
+    }
 }
 
 impl Loaded {
@@ -75,21 +97,21 @@ impl Loaded {
             });
         }
         let logprobs = logprobs.map(|top| top as usize);
-        let defaults = &self.defaults;
+        let default = Drawing::new(settings, &self.defaults);
         let sampling = engine::Sampling {
-            temperature: temperature.or(settings.temperature).or(defaults.temperature).unwrap_or(TEMPERATURE),
-            top_p: top_p.or(settings.top_p).or(defaults.top_p).unwrap_or(1.0),
+            temperature: temperature.unwrap_or(default.temperature),
+            top_p: top_p.unwrap_or(default.top_p),
             // -1 is how clients of other servers say "all".
-            top_k: top_k.map_or_else(|| defaults.top_k.unwrap_or(0), |k| usize::try_from(k).unwrap_or(0)),
-            min_p: min_p.or(defaults.min_p).unwrap_or(0.0),
-            repetition_penalty: repetition_penalty.or(defaults.repetition_penalty).unwrap_or(1.0),
+            top_k: top_k.map_or(default.top_k, |k| usize::try_from(k).unwrap_or(0)),
+            min_p: min_p.unwrap_or(default.min_p),
+            repetition_penalty: repetition_penalty.unwrap_or(default.repetition_penalty),
             frequency_penalty,
             presence_penalty,
             logit_bias,
             seed: seed.map(i64::cast_unsigned),
             min_tokens: min_tokens as usize,
             max_tokens,
-            eos: defaults.eos.clone(),
+            eos: self.defaults.eos.clone(),
             stop_tokens: stop_token_ids,
             ignore_eos,
             // Without them the candidates cannot be told apart.

@@ -32,6 +32,12 @@ impl Kind {
         })
     }
 
+    /// As ggml spells it.
+    pub(super) fn name(self) -> String {
+        let name = format!("{self:?}").to_uppercase();
+        name.strip_suffix('K').map_or_else(|| name.clone(), |bits| format!("{bits}_K"))
+    }
+
     /// Elements and bytes of a block.
     pub(super) fn block(self) -> (usize, usize) {
         match self {

@@ -7,20 +7,29 @@ mod blocks;
 mod metadata;
 mod names;
 mod reader;
+mod text;
 
-use std::{collections::BTreeMap, ops::Range, path::Path, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    ops::Range,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use super::{
     config::Config,
     description::{Description, HeadNorm, Norm},
     error::LoadError,
+    summary::Stored,
     tensors::{Bytes, Tensor, Tensors},
 };
 use crate::kernels::{Dtype, mapped::Mapped, rotary::Pairing};
 use blocks::Kind;
+pub use text::{TextMetadata, WrongKind};
 
 /// A mapped file.
 pub(super) struct Gguf {
+    path: PathBuf,
     file: Arc<Mapped>,
     /// By Hugging Face's names.
     entries: BTreeMap<String, Entry>,
@@ -82,7 +91,11 @@ impl Gguf {
             short_factors: tables.remove("rope_factors_short.weight"),
         };
         let config = metadata::config(&header.metadata, &facts)?;
-        Ok(Self { file: Arc::new(file), entries, architecture, config })
+        Ok(Self { path: path.to_owned(), file: Arc::new(file), entries, architecture, config })
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
     }
 
     /// What llama.cpp's converter changed in the weights.
@@ -133,6 +146,12 @@ impl Tensors for Gguf {
 
     fn is_mapped(&self, name: &str) -> bool {
         self.entries.get(name).is_some_and(|entry| dtype(entry.kind).is_some())
+    }
+
+    fn stored(&self, name: &str) -> Option<Stored> {
+        let entry = self.entries.get(name)?;
+        let parameters = entry.shape.iter().map(|side| *side as u64).product();
+        Some(Stored { kind: entry.kind.name(), parameters, bytes: entry.range.len() as u64 })
     }
 
     fn tensor(&self, name: &str) -> Result<Option<Tensor>, LoadError> {

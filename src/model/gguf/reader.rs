@@ -29,15 +29,7 @@ const LONGEST_ARRAY: u64 = 4096;
 /// # Errors
 /// When the file ends early or is no GGUF.
 pub(super) fn read(bytes: &[u8]) -> Result<Header, String> {
-    let mut cursor = Cursor { bytes, at: 0 };
-    if cursor.take(4)? != b"GGUF" {
-        return Err("it does not begin with GGUF".to_owned());
-    }
-    let version = cursor.u32()?;
-    if !(2..=3).contains(&version) {
-        return Err(format!("version {version} of GGUF is not supported"));
-    }
-    let (tensor_count, value_count) = (cursor.u64()?, cursor.u64()?);
+    let (mut cursor, tensor_count, value_count) = Cursor::open(bytes)?;
     let mut metadata = BTreeMap::new();
     for _ in 0..value_count {
         let key = cursor.string()?;
@@ -63,12 +55,31 @@ pub(super) fn read(bytes: &[u8]) -> Result<Header, String> {
     Ok(Header { metadata, tensors, data: cursor.at.next_multiple_of(alignment) })
 }
 
-struct Cursor<'a> {
+/// A place in the header.
+pub(super) struct Cursor<'a> {
     bytes: &'a [u8],
     at: usize,
 }
 
 impl<'a> Cursor<'a> {
+    pub(super) const FLOAT: u32 = 6;
+    pub(super) const STRING: u32 = 8;
+    pub(super) const LIST: u32 = 9;
+
+    /// Behind the file's first numbers: how many tensors and how many values it has.
+    pub(super) fn open(bytes: &'a [u8]) -> Result<(Self, u64, u64), String> {
+        let mut cursor = Self { bytes, at: 0 };
+        if cursor.take(4)? != b"GGUF" {
+            return Err("it does not begin with GGUF".to_owned());
+        }
+        let version = cursor.u32()?;
+        if !(2..=3).contains(&version) {
+            return Err(format!("version {version} of GGUF is not supported"));
+        }
+        let (tensors, values) = (cursor.u64()?, cursor.u64()?);
+        Ok((cursor, tensors, values))
+    }
+
     fn take(&mut self, count: usize) -> Result<&'a [u8], String> {
         let end = self.at.checked_add(count).filter(|end| *end <= self.bytes.len());
         let end = end.ok_or("the file ends within its header")?;
@@ -77,11 +88,11 @@ impl<'a> Cursor<'a> {
         Ok(taken)
     }
 
-    fn array<const N: usize>(&mut self) -> Result<[u8; N], String> {
+    pub(super) fn array<const N: usize>(&mut self) -> Result<[u8; N], String> {
         self.take(N)?.try_into().map_err(|_| "the file ends within its header".to_owned())
     }
 
-    fn u32(&mut self) -> Result<u32, String> {
+    pub(super) fn u32(&mut self) -> Result<u32, String> {
         self.array().map(u32::from_le_bytes)
     }
 
@@ -93,13 +104,17 @@ impl<'a> Cursor<'a> {
         usize::try_from(self.u64()?).map_err(|error| error.to_string())
     }
 
-    fn string(&mut self) -> Result<String, String> {
+    pub(super) fn take_string(&mut self) -> Result<&'a [u8], String> {
         let length = self.size()?;
-        Ok(String::from_utf8_lossy(self.take(length)?).into_owned())
+        self.take(length)
+    }
+
+    pub(super) fn string(&mut self) -> Result<String, String> {
+        Ok(String::from_utf8_lossy(self.take_string()?).into_owned())
     }
 
     /// A value of a kind; None for an array that is skipped.
-    fn value(&mut self, kind: u32) -> Result<Option<Value>, String> {
+    pub(super) fn value(&mut self, kind: u32) -> Result<Option<Value>, String> {
         let float = |x: f64| Number::from_f64(x).map_or(Value::Null, Value::Number);
         Ok(Some(match kind {
             0 => self.array().map(u8::from_le_bytes)?.into(),
@@ -108,10 +123,10 @@ impl<'a> Cursor<'a> {
             3 => self.array().map(i16::from_le_bytes)?.into(),
             4 => self.u32()?.into(),
             5 => self.array().map(i32::from_le_bytes)?.into(),
-            6 => float(f64::from(self.array().map(f32::from_le_bytes)?)),
+            Self::FLOAT => float(f64::from(self.array().map(f32::from_le_bytes)?)),
             7 => (self.take(1)? != [0]).into(),
-            8 => self.string()?.into(),
-            9 => return self.list(),
+            Self::STRING => self.string()?.into(),
+            Self::LIST => return self.list(),
             10 => self.u64()?.into(),
             11 => self.array().map(i64::from_le_bytes)?.into(),
             12 => float(self.array().map(f64::from_le_bytes)?),
@@ -119,19 +134,51 @@ impl<'a> Cursor<'a> {
         }))
     }
 
-    fn list(&mut self) -> Result<Option<Value>, String> {
+    /// Kind and number of an array's values.
+    pub(super) fn list_head(&mut self) -> Result<(u32, u64), String> {
         let kind = self.u32()?;
-        if kind == 9 {
+        if kind == Self::LIST {
             return Err("an array of arrays".to_owned());
         }
-        let count = self.u64()?;
+        Ok((kind, self.u64()?))
+    }
+
+    fn list(&mut self) -> Result<Option<Value>, String> {
+        let (kind, count) = self.list_head()?;
+        if count > LONGEST_ARRAY {
+            return self.skip_values(kind, count).map(|()| None);
+        }
         let mut values = Vec::new();
         for _ in 0..count {
-            let value = self.value(kind)?;
-            if count <= LONGEST_ARRAY {
-                values.extend(value);
-            }
+            values.extend(self.value(kind)?);
         }
-        Ok((count <= LONGEST_ARRAY).then_some(Value::Array(values)))
+        Ok(Some(Value::Array(values)))
+    }
+
+    /// Passes over a value.
+    pub(super) fn skip(&mut self, kind: u32) -> Result<(), String> {
+        if kind == Self::LIST {
+            let (kind, count) = self.list_head()?;
+            return self.skip_values(kind, count);
+        }
+        self.skip_values(kind, 1)
+    }
+
+    fn skip_values(&mut self, kind: u32, count: u64) -> Result<(), String> {
+        let size = match kind {
+            Self::STRING => {
+                for _ in 0..count {
+                    self.take_string()?;
+                }
+                return Ok(());
+            }
+            0 | 1 | 7 => 1,
+            2 | 3 => 2,
+            4 | 5 | Self::FLOAT => 4,
+            10..=12 => 8,
+            other => return Err(format!("a value of the unknown kind {other}")),
+        };
+        let bytes = usize::try_from(count).ok().and_then(|count| count.checked_mul(size));
+        self.take(bytes.ok_or("an array that is too long")?).map(drop)
     }
 }

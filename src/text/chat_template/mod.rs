@@ -5,17 +5,21 @@
 mod clock;
 mod conversation;
 mod environment;
+mod features;
 mod habits;
 mod json;
 mod python;
 mod source;
 
-use std::{error, path::Path};
+use std::{
+    error,
+    path::{Path, PathBuf},
+};
 
 use minijinja::{Environment, value::Serde};
 use serde_json::{Map, Value};
 
-pub use self::clock::Clock;
+pub use self::{clock::Clock, features::Features};
 use self::{environment::Raised, habits::Habits, source::Sources};
 use super::LoadError;
 use crate::generation::{Chat, Error};
@@ -34,6 +38,8 @@ struct Jinja {
     /// For conversations with tools, where the model has one of its own.
     tool_use: Option<Template>,
     special_tokens: Map<String, Value>,
+    /// The file that has the first of the templates, where it is one.
+    origin: Option<PathBuf>,
 }
 
 #[derive(Debug)]
@@ -50,12 +56,16 @@ impl ChatTemplate {
     /// # Errors
     /// Files that cannot be read, and templates that cannot be compiled.
     pub fn from_directory(directory: &Path, clock: Clock) -> Result<Self, LoadError> {
-        let Sources { templates, special_tokens } = Sources::read(directory)?;
+        let Sources { templates, special_tokens, origin } = Sources::read(directory)?;
         if templates.is_empty() {
             return Ok(Self::plain());
         }
-        Self::from_named(&templates, special_tokens, clock)
-            .map_err(|message| LoadError::new(directory, message))
+        let mut template = Self::from_named(&templates, special_tokens, clock)
+            .map_err(|message| LoadError::new(directory, message))?;
+        if let Some(jinja) = &mut template.0 {
+            jinja.origin = Some(origin);
+        }
+        Ok(template)
     }
 
     /// One template for all conversations, such as a GGUF file has. `special_tokens` are the variables that it may
@@ -98,7 +108,7 @@ impl ChatTemplate {
             .map_err(|error| format!("its chat template cannot be compiled: {error:#}"))?;
         // Enough for small conversations, however the template works.
         environment.set_fuel(Some(environment::FUEL / 100));
-        let mut jinja = Jinja { environment, default, tool_use, special_tokens };
+        let mut jinja = Jinja { environment, default, tool_use, special_tokens, origin: None };
         jinja.default.habits = jinja.habits(&jinja.default);
         if let Some(tool_use) = &jinja.tool_use {
             let habits = jinja.habits(tool_use);
@@ -120,6 +130,12 @@ impl ChatTemplate {
     pub fn source(&self, with_tools: bool) -> Option<&str> {
         let jinja = self.0.as_ref()?;
         Some(&jinja.choose(with_tools).source)
+    }
+
+    /// The file that it was read from; `None` where there was no file, or no template.
+    #[must_use]
+    pub fn origin(&self) -> Option<&Path> {
+        self.0.as_ref()?.origin.as_deref()
     }
 
     /// The text of a conversation. It has its BOS already: encode it without special tokens.

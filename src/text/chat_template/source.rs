@@ -1,6 +1,9 @@
 //! Where a model keeps its chat templates and the special tokens that they write.
 
-use std::{fs, io, path::Path};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
 
 use serde_json::{Map, Value};
 
@@ -11,23 +14,29 @@ use crate::text::LoadError;
 pub(super) struct Sources {
     pub(super) templates: Vec<(String, String)>,
     pub(super) special_tokens: Map<String, Value>,
+    /// The file that has the first template.
+    pub(super) origin: PathBuf,
 }
 
 impl Sources {
     /// Reads what a model's directory has. As in transformers, template files replace what the configuration says.
     pub(super) fn read(directory: &Path) -> Result<Self, LoadError> {
-        let config = json(&directory.join("tokenizer_config.json"))?;
+        let configuration = directory.join("tokenizer_config.json");
+        let config = json(&configuration)?;
         let mut special_tokens = special_tokens(&json(&directory.join("special_tokens_map.json"))?);
         special_tokens.extend(self::special_tokens(&config));
+        let mut origin = directory.join("chat_template.jinja");
         let mut templates = files(directory)?;
         if templates.is_empty() {
             templates = of_config(&config["chat_template"]);
+            origin = configuration;
         }
         if templates.is_empty() {
             // Older multimodal models keep it in a file of its own.
-            templates = of_config(&json(&directory.join("chat_template.json"))?["chat_template"]);
+            origin = directory.join("chat_template.json");
+            templates = of_config(&json(&origin)?["chat_template"]);
         }
-        Ok(Self { templates, special_tokens })
+        Ok(Self { templates, special_tokens, origin })
     }
 }
 

@@ -1,17 +1,20 @@
 //! Text to token ids, and token ids to the bytes that they stand for.
 
 mod bytes;
+mod pre_tokenizers;
 mod scheme;
+mod vocabulary;
 
 use std::path::Path;
 
 use serde_json::Value;
 
+pub use self::vocabulary::{Algorithm, Roles, TokenKind, Vocabulary};
 use self::{bytes::TokenBytes, scheme::Scheme};
 use super::{Detokenizer, LoadError};
 use crate::generation::Error;
 
-/// A model's tokenizer, as its `tokenizer.json` describes it. Cheap to share, never changed after loading.
+/// A model's tokenizer, as its `tokenizer.json` or its bare vocabulary describes it. Cheap to share, never changed after loading.
 pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
     table: TokenBytes,
@@ -99,6 +102,20 @@ impl Tokenizer {
     /// The ids of all control tokens, lowest first.
     pub fn special_ids(&self) -> impl Iterator<Item = u32> {
         (0..self.vocabulary()).filter(|id| self.is_special(*id))
+    }
+
+    /// The algorithm's name.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        use tokenizers::ModelWrapper as M;
+        match (self.inner.get_model(), &self.scheme) {
+            (M::BPE(_), Scheme::ByteLevel) => "byte-level BPE",
+            (M::BPE(_), Scheme::SentencePiece { .. }) => "SentencePiece BPE",
+            (M::BPE(_), Scheme::Whole) => "BPE",
+            (M::Unigram(_), _) => "unigram",
+            (M::WordPiece(_), _) => "WordPiece",
+            (M::WordLevel(_), _) => "word level",
+        }
     }
 
     /// The id of a token by the tokenizer's own spelling, such as `<|im_end|>`.

@@ -1,0 +1,94 @@
+//! `sconce models`.
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand};
+
+use super::{Failure, Options};
+use crate::{
+    backend::{
+        Config, Kind,
+        candle::inspect::{Report, inspect},
+    },
+    config::Loaded,
+};
+
+/// What to do with models.
+#[derive(Subcommand)]
+pub enum Command {
+    /// Print what a model is, what it needs, and what its `system_fingerprint` is made of.
+    ///
+    /// Reads headers and hashes the weights. Without PATH it takes all models of the configuration that run on this machine.
+    Inspect(Inspect),
+}
+
+#[derive(Args)]
+pub struct Inspect {
+    #[command(flatten)]
+    pub(super) options: Options,
+    #[command(flatten)]
+    pub(super) wanted: Wanted,
+}
+
+#[derive(Args)]
+pub(super) struct Wanted {
+    /// A model's directory, a GGUF file, or the id of a model of the configuration.
+    path: Option<PathBuf>,
+    /// Print a JSON list with one object a model.
+    #[arg(long)]
+    json: bool,
+}
+
+impl Wanted {
+    /// # Errors
+    /// What cannot be looked at, and why.
+    pub(super) fn inspect(&self, loaded: &Loaded) -> Result<String, Failure> {
+        let served = loaded.config.served();
+        let reports = match &self.path {
+            None => {
+                let local = served.iter().filter(|(_, config)| config.backend == Kind::Candle);
+                local.map(|(id, config)| look(Some(id), config)).collect::<Result<Vec<_>, _>>()?
+            }
+            Some(path) => {
+                let id = path.to_str().and_then(|id| served.get_key_value(id));
+                vec![match id {
+                    Some((id, config)) => look(Some(id), config)?,
+                    None => {
+                        let mut config = loaded.config.model.clone();
+                        config.candle.source = Some(path.clone());
+                        look(None, &config)?
+                    }
+                }]
+            }
+        };
+        if reports.is_empty() {
+            let message =
+                "the configuration has no model that runs on this machine: name a directory or a file";
+            return Err(Failure::NoInput(message.to_owned()));
+        }
+        if self.json {
+            let json = serde_json::to_string_pretty(&reports);
+            return json.map(|json| json + "\n").map_err(|error| Failure::Model(error.to_string()));
+        }
+        Ok(reports.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
+    }
+}
+
+fn look(id: Option<&str>, config: &Config) -> Result<Report, Failure> {
+    if let Some(path) = config.candle.source.as_deref().filter(|path| !path.exists()) {
+        return Err(Failure::NoInput(absent(path, id)));
+    }
+    inspect(id, config).map_err(|reason| {
+        Failure::Model(match id {
+            Some(id) => format!("the model '{id}' cannot be served: {reason}"),
+            None => reason,
+        })
+    })
+}
+
+fn absent(path: &Path, id: Option<&str>) -> String {
+    match id {
+        Some(id) => format!("the model '{id}' is to be at {}, where nothing is", path.display()),
+        None => format!("{}: neither a path nor a model of the configuration", path.display()),
+    }
+}
