@@ -242,7 +242,7 @@ async fn metrics_tell_what_the_engine_did() {
 async fn a_client_that_leaves_in_the_middle_of_its_prompt_gives_all_back_at_once() {
     // A step for each token of the prompt.
     let server = server(&["candle.max_batch_tokens=1", "candle.prefix_cache=false"]).await;
-    let prompt = chat(&"word ".repeat(90));
+    let prompt = chat(&"word ".repeat(4000));
     let tokens = {
         let asked = json!({ "model": "tiny", "messages": prompt["messages"] });
         server.ok("/v1/tokenize", &asked).await["count"].as_u64().unwrap()
@@ -259,7 +259,7 @@ async fn a_client_that_leaves_in_the_middle_of_its_prompt_gives_all_back_at_once
             assert!(Instant::now() < until, "the blocks are not given back");
         }
         let steps = metric(&server, "sconce_engine_steps_total").await - before;
-        assert!(steps < tokens, "{steps} steps for a prompt of {tokens} tokens: it ran to its end");
+        assert!(steps < tokens / 2, "{steps} steps for a prompt of {tokens} tokens: it ran to its end");
         tokio::time::sleep(Duration::from_millis(20)).await;
         assert_eq!(metric(&server, "sconce_engine_steps_total").await - before, steps, "it went on");
     }

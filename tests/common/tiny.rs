@@ -7,7 +7,7 @@ use serde_json::json;
 const HIDDEN: usize = 64;
 const INNER: usize = 96;
 const LAYERS: usize = 2;
-pub(crate) const CONTEXT: usize = 512;
+pub(crate) const CONTEXT: usize = 8192;
 
 /// What the weights are stored in.
 #[derive(Clone, Copy)]
