@@ -14,12 +14,13 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
+use arc_swap::ArcSwap;
 use futures_util::future::{BoxFuture, FutureExt};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use self::defaults::Defaults;
-use super::{Backend, ModelCard, Readiness, Tokenizer};
+use super::{Backend, Heartbeat, ModelCard, Readiness, Tokenizer};
 use crate::{
     engine::{self, Engine, Memory},
     generation::{Chat, EmbeddingRequest, Embeddings, Error, Events, GenerationRequest, PromptText},
@@ -88,7 +89,11 @@ pub struct Candle {
     /// What is told of the model until it is loaded.
     unloaded: ModelCard,
     loaded: OnceLock<Arc<Loaded>>,
+    progress: Progress,
 }
+
+/// How far the loading is, in words.
+type Progress = Arc<ArcSwap<String>>;
 
 /// What the configuration says for requests that do not say.
 #[derive(Debug, Clone)]
@@ -120,6 +125,7 @@ impl Candle {
             settings,
             unloaded,
             loaded: OnceLock::new(),
+            progress: Arc::new(ArcSwap::from_pointee("loading".to_owned())),
         }
     }
 
@@ -129,7 +135,7 @@ impl Candle {
 }
 
 impl Loaded {
-    fn load(config: &Config, created: u64) -> Result<Self, String> {
+    fn load(config: &Config, created: u64, progress: &Progress) -> Result<Self, String> {
         let Some(source) = &config.source else {
             return Err("no model is named: set `candle.source` to its directory".to_owned());
         };
@@ -149,7 +155,10 @@ impl Loaded {
         let memory = opened.memory(&options).map_err(lacking)?;
         let rows = u64::from(config.max_batch_tokens.max(config.max_sequences));
         fits(&memory, config.kv_cache, memory.row * rows)?;
-        let model = opened.load(&options).map_err(lacking)?;
+        let layers = Arc::clone(progress);
+        let told = move |done, of| layers.store(Arc::new(format!("loading {done}/{of} layers")));
+        let model = opened.telling(told).load(&options).map_err(lacking)?;
+        progress.store(Arc::new("reading the files' fingerprint".to_owned()));
         let context_length = model.shape().context_length;
         let fingerprint = fingerprint::fingerprint(source, context_length);
         let card = ModelCard {
@@ -206,7 +215,7 @@ impl Backend for Candle {
 
     fn readiness(&self) -> Readiness {
         match self.loaded.get() {
-            None => Readiness::NotReady("loading".to_owned()),
+            None => Readiness::NotReady(self.progress.load().to_string()),
             Some(loaded) if loaded.engine.is_stopped() => {
                 Readiness::NotReady("the engine has stopped".to_owned())
             }
@@ -215,15 +224,23 @@ impl Backend for Candle {
     }
 
     fn load(&self) -> BoxFuture<'_, Result<(), String>> {
-        let (config, created) = (self.config.clone(), self.unloaded.created);
+        let (config, created, progress) =
+            (self.config.clone(), self.unloaded.created, Arc::clone(&self.progress));
         async move {
-            let loading = tokio::task::spawn_blocking(move || Loaded::load(&config, created));
+            let loading = tokio::task::spawn_blocking(move || Loaded::load(&config, created, &progress));
             let loaded = loading.await.map_err(|error| error.to_string())??;
             // Loaded once; a second call has nothing to add.
             let _ = self.loaded.set(Arc::new(loaded));
             Ok(())
         }
         .boxed()
+    }
+
+    fn heartbeat(&self) -> Option<Heartbeat> {
+        let engine = &self.loaded.get()?.engine;
+        let stats = engine.stats();
+        // An engine that has ended takes no step any more, which is not what anybody who waits for one wants.
+        Some(Heartbeat { steps: stats.steps, busy: stats.is_busy() || engine.is_stopped() })
     }
 
     fn generate(&self, request: GenerationRequest) -> BoxFuture<'_, Result<Events, Error>> {
