@@ -217,6 +217,15 @@ async fn a_model_that_cannot_load_leaves_the_old_ones_or_ends_a_start_unless_it_
     assert_eq!(server.get("/health").await.status(), 200);
     let (status, error) = server.error(CHAT, &with(chat("hi"), json!({ "model": "b" }))).await;
     assert_eq!(status, 503, "{error}");
+    // What failed is tried again by each reload.
+    let failures = || server.log().matches("the model cannot be served").count();
+    let before = failures();
+    reload(&server, &format!("[models.a]\n{broken}\nrequired = false"));
+    let until = Instant::now() + LONG;
+    while failures() == before {
+        assert!(Instant::now() < until, "{}", server.log());
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
 
     let mut lost = manager.start(broken, &[]);
     assert_eq!(lost.wait().code(), Some(78));

@@ -6,7 +6,7 @@ pub mod candle;
 pub mod echo;
 
 use std::{
-    sync::{Arc, OnceLock},
+    sync::Arc,
     time::{SystemTime, UNIX_EPOCH},
 };
 
@@ -18,6 +18,7 @@ use futures_util::{
 use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use tokio::sync::OnceCell;
 
 use crate::generation::{
     Chat, EmbeddingRequest, Embeddings, Error, Events, GenerationRequest, Input, Prompt, PromptText,
@@ -205,7 +206,7 @@ pub struct Model {
     /// What it was made of.
     config: Config,
     /// Whether it has loaded and answered, or why it cannot. Empty as long as that is open.
-    outcome: OnceLock<Result<(), String>>,
+    outcome: OnceCell<Result<(), String>>,
 }
 
 impl Model {
@@ -215,14 +216,14 @@ impl Model {
             #[cfg(feature = "candle")]
             Kind::Candle => Box::new(candle::Candle::new(id, config, created)),
         };
-        Self { kind: config.backend, backend, config: config.clone(), outcome: OnceLock::new() }
+        Self { kind: config.backend, backend, config: config.clone(), outcome: OnceCell::new() }
     }
 
     /// A model that needs no loading.
     #[must_use]
     pub fn loaded(kind: Kind, backend: Box<dyn Backend>) -> Self {
         let config = Config { backend: kind, ..Config::default() };
-        Self { kind, backend, config, outcome: OnceLock::from(Ok(())) }
+        Self { kind, backend, config, outcome: OnceCell::new_with(Some(Ok(()))) }
     }
 
     /// Whether it can serve now.
@@ -235,12 +236,17 @@ impl Model {
         }
     }
 
+    /// Loads once, however many ask for it.
     async fn load(&self) -> Result<(), String> {
-        let outcome = match self.backend.load().await {
-            Ok(()) => self.backend.warm_up().await.map_err(|error| format!("it does not answer: {error}")),
-            error => error,
-        };
-        self.outcome.get_or_init(|| outcome).clone()
+        let outcome = self.outcome.get_or_init(async || {
+            self.backend.load().await?;
+            self.backend.warm_up().await.map_err(|error| format!("it does not answer: {error}"))
+        });
+        outcome.await.clone()
+    }
+
+    fn has_failed(&self) -> bool {
+        matches!(self.outcome.get(), Some(Err(_)))
     }
 }
 
@@ -262,13 +268,13 @@ impl Registry {
     }
 
     /// A registry for `served`: models that are here already and whose settings are the same are shared, the others
-    /// are built anew and not loaded.
+    /// and those that have failed are built anew and not loaded.
     #[must_use]
     pub fn with(&self, served: &IndexMap<String, Config>) -> Self {
         let created = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
         let known = self.models.load();
         let row = |(id, config): (&String, &Config)| {
-            let same = known.get(id.as_str()).filter(|model| model.config == *config);
+            let same = known.get(id.as_str()).filter(|model| model.config == *config && !model.has_failed());
             let model = same.map_or_else(|| Arc::new(Model::new(id, config, created)), Arc::clone);
             (Arc::from(id.as_str()), model)
         };
