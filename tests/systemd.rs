@@ -20,7 +20,7 @@ const CHAT: &str = "/v1/chat/completions";
 struct Manager {
     socket: UnixDatagram,
     path: String,
-    _directory: TempDir,
+    directory: TempDir,
 }
 
 impl Manager {
@@ -29,7 +29,7 @@ impl Manager {
         let path = directory.path().join("notify");
         let socket = UnixDatagram::bind(&path).unwrap();
         socket.set_read_timeout(Some(LONG)).unwrap();
-        Self { socket, path: path.to_str().unwrap().to_owned(), _directory: directory }
+        Self { socket, path: path.to_str().unwrap().to_owned(), directory: directory }
     }
 
     fn start(&self, configuration: &str, variables: &[(&str, &str)]) -> TestServer {
@@ -119,7 +119,7 @@ async fn a_failed_start_says_why() {
     ] {
         let output = std::process::Command::new(env!("CARGO_BIN_EXE_sconce"))
             .args(arguments)
-            .current_dir(&manager._directory)
+            .current_dir(&manager.directory)
             .env_clear()
             .env("NOTIFY_SOCKET", &manager.path)
             .output()
