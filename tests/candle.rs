@@ -265,7 +265,7 @@ async fn a_reload_that_changes_the_model_lets_its_requests_finish() {
     let begun = server.post(CHAT, &long).await;
     std::fs::write(server.path("config.toml"), models(200)).unwrap();
     server.signal(rustix::process::Signal::HUP);
-    server.logged("\"message\":\"reloaded\"").await;
+    server.logged("\"message\":\"reloaded; ").await;
     let (status, error) = server.error(CHAT, &with(long, json!({ "stream": false }))).await;
     assert_eq!((status, &error["code"]), (400, &json!("context_length_exceeded")), "the new one is shorter");
     let text = |events: &str| -> Vec<Value> {

@@ -29,7 +29,7 @@ impl Manager {
         let path = directory.path().join("notify");
         let socket = UnixDatagram::bind(&path).unwrap();
         socket.set_read_timeout(Some(LONG)).unwrap();
-        Self { socket, path: path.to_str().unwrap().to_owned(), directory: directory }
+        Self { socket, path: path.to_str().unwrap().to_owned(), directory }
     }
 
     fn start(&self, configuration: &str, variables: &[(&str, &str)]) -> TestServer {
@@ -212,13 +212,13 @@ async fn a_model_that_cannot_load_leaves_the_old_ones_or_ends_a_start_unless_it_
     server.logged("not reloaded: the model 'b' cannot be served").await;
     server.ok(CHAT, &with(chat("hi"), json!({ "model": "a" }))).await;
     reload(&server, &format!("[models.a]\n{broken}\nrequired = false"));
-    server.logged("\"message\":\"reloaded\"").await;
-    server.logged("the model cannot be served").await;
+    server.logged("\"message\":\"reloaded; ").await;
+    server.logged("the model b cannot be served").await;
     assert_eq!(server.get("/health").await.status(), 200);
     let (status, error) = server.error(CHAT, &with(chat("hi"), json!({ "model": "b" }))).await;
     assert_eq!(status, 503, "{error}");
     // What failed is tried again by each reload.
-    let failures = || server.log().matches("the model cannot be served").count();
+    let failures = || server.log().matches("the model b cannot be served").count();
     let before = failures();
     reload(&server, &format!("[models.a]\n{broken}\nrequired = false"));
     let until = Instant::now() + LONG;
@@ -239,7 +239,7 @@ async fn a_reload_changes_limits_and_the_log_level() {
     assert_eq!(server.post(CHAT, &long).await.status(), 413);
     assert!(server.requests().is_empty());
     reload(&server, "log.level = 'info'\nlimits.max_body_size = '1MiB'");
-    server.logged("\"message\":\"reloaded\"").await;
+    server.logged("\"message\":\"reloaded; ").await;
     assert_eq!(server.post(CHAT, &long).await.status(), 200);
     assert!(!server.requests().is_empty());
 }

@@ -315,7 +315,7 @@ impl Registry {
             let (id, model) = (Arc::clone(id), Arc::clone(model));
             tokio::spawn(async move {
                 if let Err(error) = model.load().await {
-                    tracing::error!(model = &*id, %error, "the model cannot be served");
+                    tracing::error!(model = &*id, %error, "the model {id} cannot be served: {error}");
                 }
             });
         }

@@ -68,7 +68,10 @@ pub(super) fn announce(addresses: &[Address], no_keys: bool) {
             && no_keys
             && !address.ip().is_loopback()
         {
-            tracing::warn!(%address, "everybody who reaches this address may call: no API key is set (auth.keys_file)");
+            tracing::warn!(
+                %address,
+                "everybody who reaches {address} may call: no API key is set (auth.keys_file)"
+            );
         }
     }
     let mut out = io::stdout().lock();

@@ -95,7 +95,12 @@ pub async fn run(
     let shutdown = Shutdown::default();
     let models = Registry::new(&config.served());
     for (id, model) in &*models.models() {
-        tracing::info!(model = &**id, backend = model.kind.as_str(), "serving");
+        tracing::info!(
+            model = &**id,
+            backend = model.kind.as_str(),
+            "loading {id}, backend {}",
+            model.kind.as_str()
+        );
     }
     let api = Api::new(api::Parts {
         prefix: config.api_prefix.clone(),

@@ -66,7 +66,12 @@ impl<F: Fn() -> Result<Loaded, Errors>> Reload<F> {
             }
             self.models.adopt(&models);
             let models = models.models().len();
-            tracing::info!(keys = count, tls = self.tls.is_some(), models, "reloaded");
+            tracing::info!(
+                keys = count,
+                tls = self.tls.is_some(),
+                models,
+                "reloaded; models: {models}, API keys: {count}"
+            );
             let late = needs_restart(&self.started, config);
             if !late.is_empty() {
                 tracing::warn!("takes effect after a restart: {}", late.join(", "));

@@ -124,7 +124,7 @@ impl Manager {
 
     fn failed_to_tell(&self, error: &io::Error) {
         if !self.deaf.swap(true, Relaxed) {
-            tracing::warn!(%error, "the service manager at $NOTIFY_SOCKET cannot be told anything");
+            tracing::warn!(%error, "the service manager at $NOTIFY_SOCKET cannot be told anything: {error}");
         }
     }
 }
