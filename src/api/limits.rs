@@ -273,3 +273,44 @@ impl Entry for Admitted {
         Ok(Self { caller, admission })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_gate_that_shrinks_takes_back_what_is_out_as_it_comes() {
+        let gate = Gate::new(3);
+        let mut out: Vec<_> = (0..3).map(|_| gate.permits().try_acquire_owned().unwrap()).collect();
+        gate.resize(1);
+        tokio::task::yield_now().await;
+        for left in [2, 1, 0] {
+            assert!(gate.permits().try_acquire_owned().is_err(), "{left} are out still, and one may be");
+            out.pop();
+            tokio::task::yield_now().await;
+        }
+        let last = gate.permits().try_acquire_owned().unwrap();
+        assert!(gate.permits().try_acquire_owned().is_err());
+        assert_eq!(gate.taken(), 1);
+        gate.resize(2);
+        let more = gate.permits().try_acquire_owned().unwrap();
+        assert!(gate.permits().try_acquire_owned().is_err());
+        drop((last, more));
+        assert_eq!(gate.taken(), 0);
+    }
+
+    #[tokio::test]
+    async fn who_is_in_is_counted_over_a_change_of_limits() {
+        let config = Config { max_concurrent_requests: 1, max_queued_requests: 0, ..Config::default() };
+        let admission = Admission::new(&config);
+        let admitted = || Admitted { caller: Caller { key: None }, admission: Arc::clone(&admission) };
+        let first = admitted().turn().await.unwrap();
+        assert!(admitted().turn().await.is_err());
+        admission.set(&Config { max_concurrent_requests: 2, ..config });
+        let second = admitted().turn().await.unwrap();
+        assert!(admitted().turn().await.is_err());
+        assert_eq!(admission.load(), Load { running: 2, waiting: 0 });
+        drop((first, second));
+        assert_eq!(admission.load(), Load { running: 0, waiting: 0 });
+    }
+}
