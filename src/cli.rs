@@ -218,6 +218,12 @@ pub enum Failure {
     Service(crate::server::Error),
 }
 
+impl From<crate::server::Error> for Failure {
+    fn from(error: crate::server::Error) -> Self {
+        Self::Service(error)
+    }
+}
+
 impl Failure {
     /// The process's exit status.
     #[must_use]
@@ -238,8 +244,20 @@ impl Failure {
             Self::Output(_) => IO,
             Self::Service(error) => match error {
                 crate::server::Error::Configuration(_) => CONFIGURATION,
-                crate::server::Error::System(_) => OS,
+                crate::server::Error::Listen(_)
+                | crate::server::Error::System(_)
+                | crate::server::Error::Sockets(_) => OS,
             },
+        }
+    }
+
+    /// The system's number for what went wrong, where it is the system's.
+    #[must_use]
+    pub fn errno(&self) -> Option<i32> {
+        match self {
+            Self::Usage(_) | Self::Configuration(_) | Self::NoInput(_) | Self::Model(_) => None,
+            Self::System(error) | Self::Output(error) => error.raw_os_error(),
+            Self::Service(error) => error.errno(),
         }
     }
 

@@ -6,6 +6,7 @@
 //! - [`cli`]: arguments, subcommands, exit statuses.
 //! - [`config`]: every room's own `Config`, the layers it is read from, its reference.
 //! - [`server`]: the daemon's life: bind, serve, reload, drain.
+//! - [`systemd`]: what the service manager is told, its sockets, its watchdog.
 //! - [`telemetry`]: the log.
 //! - [`http`]: the accept loop. Knows nothing of OpenAI.
 //! - [`api`]: the only room that knows poem and OpenAI's wire shape.
@@ -38,6 +39,7 @@ pub mod kernels;
 #[cfg(feature = "candle")]
 pub mod model;
 pub mod server;
+pub mod systemd;
 pub mod telemetry;
 #[cfg(feature = "candle")]
 pub mod text;

@@ -8,7 +8,12 @@ use std::{
     time::Duration,
 };
 
-use sconce::cli::{self, Failure, Task};
+use sconce::{
+    cli::{self, Failure, Task},
+    config::Options,
+    server,
+    systemd::{Manager, Sockets},
+};
 
 fn main() -> ExitCode {
     match act() {
@@ -22,15 +27,9 @@ fn main() -> ExitCode {
 
 fn act() -> Result<(), Failure> {
     match cli::parse()? {
-        Task::Serve(options) => {
-            let loaded = cli::load(&options).map_err(Failure::Configuration)?;
-            let runtime =
-                tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Failure::System)?;
-            let served = runtime.block_on(sconce::server::run(loaded, move || cli::load(&options)));
-            // A thread that is stuck in some computation does not keep the process.
-            runtime.shutdown_timeout(Duration::from_secs(1));
-            served.map_err(Failure::Service)
-        }
+        Task::Serve(options) => serve(options).inspect_err(|failure| {
+            Manager::of_environment().failed(&failure.to_string(), failure.errno());
+        }),
         Task::Show(options, show) => {
             let loaded = cli::load(&options).map_err(Failure::Configuration)?;
             for warning in &loaded.warnings {
@@ -40,6 +39,17 @@ fn act() -> Result<(), Failure> {
         }
         Task::Print(text) => print(&text),
     }
+}
+
+fn serve(options: Options) -> Result<(), Failure> {
+    let loaded = cli::load(&options).map_err(Failure::Configuration)?;
+    let sockets = Sockets::take().map_err(server::Error::from)?;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Failure::System)?;
+    let served = runtime.block_on(server::run(loaded, sockets, move || cli::load(&options)));
+    // A thread that is stuck in some computation does not keep the process.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    Ok(served?)
 }
 
 fn print(text: &str) -> Result<(), Failure> {

@@ -4,7 +4,10 @@ use std::{env, io::IsTerminal, os::linux::fs::MetadataExt};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use tracing_subscriber::{EnvFilter, filter::ParseError, layer::SubscriberExt, util::SubscriberInitExt};
+use tracing_journald::{Priority, PriorityMappings};
+use tracing_subscriber::{
+    EnvFilter, Registry, filter::ParseError, layer::SubscriberExt, reload, util::SubscriberInitExt,
+};
 
 /// The log.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema, garde::Validate)]
@@ -49,12 +52,27 @@ pub enum Error {
     Journal(std::io::Error),
 }
 
+/// The level of a log that has begun.
+pub struct Level(reload::Handle<EnvFilter, Registry>);
+
+impl Level {
+    /// From now on this is logged.
+    ///
+    /// # Errors
+    /// A level that is none.
+    pub fn set(&self, level: &str) -> Result<(), Error> {
+        // Only in a process with an earlier subscriber, which tests make, is there none that would change.
+        let _ = self.0.reload(filter(level)?);
+        Ok(())
+    }
+}
+
 /// Begins to log, for the whole process. A second call changes nothing.
 ///
 /// # Errors
 /// A level that is none, or a journal that is not there.
-pub fn start(config: &Config) -> Result<(), Error> {
-    let filter = filter(&config.level)?;
+pub fn start(config: &Config) -> Result<Level, Error> {
+    let (filter, level) = reload::Layer::new(filter(&config.level)?);
     let registry = tracing_subscriber::registry().with(filter);
     let stderr = std::io::stderr;
     let plain = tracing_subscriber::fmt::layer().with_writer(stderr);
@@ -62,13 +80,25 @@ pub fn start(config: &Config) -> Result<(), Error> {
         Format::Auto | Format::Json => registry.with(plain.json().flatten_event(true)).try_init(),
         Format::Human => registry.with(plain.with_ansi(stderr().is_terminal()).with_target(false)).try_init(),
         Format::Journald => {
+            // Without a prefix the fields are MODEL=, KEY=, REQUEST_ID=, as people filter by.
             let journal = tracing_journald::layer().map_err(Error::Journal)?.with_field_prefix(None);
+            let journal = journal.with_priority_mappings(priorities());
             registry.with(journal).try_init()
         }
     };
     // Only a second daemon in one process, which tests start, finds a subscriber there already.
     drop(started);
-    Ok(())
+    Ok(Level(level))
+}
+
+/// syslog's levels under the same names; the library's own mapping makes each informational line a notice.
+fn priorities() -> PriorityMappings {
+    PriorityMappings {
+        info: Priority::Informational,
+        debug: Priority::Debug,
+        trace: Priority::Debug,
+        ..PriorityMappings::new()
+    }
 }
 
 /// The filter that `log.level` describes.

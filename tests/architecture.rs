@@ -11,7 +11,7 @@ use syn::{
     visit::{self, Visit},
 };
 
-const ROOMS: [&str; 14] = [
+const ROOMS: [&str; 15] = [
     "api",
     "backend",
     "bench",
@@ -23,13 +23,14 @@ const ROOMS: [&str; 14] = [
     "kernels",
     "model",
     "server",
+    "systemd",
     "telemetry",
     "text",
     "units",
 ];
 
 /// What a room may see of ours. `units` holds plain values and is open to all.
-const MAY_SEE: [(&str, &[&str]); 14] = [
+const MAY_SEE: [(&str, &[&str]); 15] = [
     ("generation", &[]),
     ("units", &[]),
     ("telemetry", &[]),
@@ -41,19 +42,22 @@ const MAY_SEE: [(&str, &[&str]); 14] = [
     ("backend", &["engine", "generation", "model", "text"]),
     ("api", &["backend", "generation"]),
     ("config", &["api", "backend", "http", "telemetry"]),
-    ("server", &["api", "backend", "config", "http", "telemetry"]),
+    ("systemd", &["http"]),
+    ("server", &["api", "backend", "config", "http", "systemd", "telemetry"]),
     ("bench", &["model"]),
     ("cli", &["api", "backend", "bench", "config", "server"]),
 ];
 
 /// Crates that one room alone may name.
-const OWNED: [(&str, &str); 6] = [
+const OWNED: [(&str, &str); 8] = [
     ("figment", "config"),
     ("poem", "api"),
     ("poem_openapi", "api"),
     ("clap", "cli"),
     ("tracing_subscriber", "telemetry"),
     ("rustls", "http"),
+    ("sd_notify", "systemd"),
+    ("listenfd", "systemd"),
 ];
 
 struct Source {

@@ -65,7 +65,7 @@ fn house(play: Play) -> House {
     let ready = Arc::new(AtomicBool::new(true));
     let card = ModelCard { created: 0, owner: "test".into(), fingerprint: "fp".into(), context_length: 1 };
     let backend = Scripted { card, ready: Arc::clone(&ready), play };
-    let model = Model { kind: Kind::Echo, backend: Box::new(backend) };
+    let model = Model::loaded(Kind::Echo, Box::new(backend));
     let (draining, cut) = (CancellationToken::new(), CancellationToken::new());
     let api = Api::new(Parts {
         prefix: "/v1".into(),

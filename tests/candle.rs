@@ -290,3 +290,32 @@ fn models_that_cannot_be_served_end_the_daemon_with_the_reason() {
         assert!(told.contains(reason), "{told}");
     }
 }
+
+#[tokio::test]
+async fn a_reload_that_changes_the_model_lets_its_requests_finish() {
+    let directory = TempDir::new().unwrap();
+    tiny::write(directory.path(), tiny::Stored::F32);
+    let source = format!("candle.source = '{}'\ncandle.kv_cache = '4MiB'\n", directory.path().display());
+    let models = |context: usize| {
+        format!("[models.tiny]\nbackend = 'candle'\n{source}candle.context_length = {context}\n")
+    };
+    std::fs::write(directory.path().join("config.toml"), models(400)).unwrap();
+    let server = TestServer::start_in(directory, &["--config", "config.toml"]);
+    server.logged("\"message\":\"ready\"").await;
+    let long = with(chat("hello"), json!({ "max_tokens": 300, "seed": 1, "stream": true }));
+    let expected = server.post(CHAT, &long).await.text().await.unwrap();
+    let begun = server.post(CHAT, &long).await;
+    std::fs::write(server.path("config.toml"), models(200)).unwrap();
+    server.signal(rustix::process::Signal::HUP);
+    server.logged("\"message\":\"reloaded; ").await;
+    let (status, error) = server.error(CHAT, &with(long, json!({ "stream": false }))).await;
+    assert_eq!((status, &error["code"]), (400, &json!("context_length_exceeded")), "the new one is shorter");
+    let text = |events: &str| -> Vec<Value> {
+        let chunks = common::events(events).into_iter().filter(|event| event != "[DONE]");
+        let chunks = chunks.map(|chunk| serde_json::from_str::<Value>(&chunk).unwrap());
+        chunks.map(|chunk| chunk["choices"].clone()).collect()
+    };
+    let finished = begun.text().await.unwrap();
+    assert!(finished.ends_with("[DONE]\n\n"));
+    assert_eq!(text(&finished), text(&expected));
+}

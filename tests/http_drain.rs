@@ -127,3 +127,17 @@ async fn a_dropped_server_leaves_nothing() {
     server.wait_for_connections(0).await;
     assert_eq!(server.app.alive(), 0);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_on_a_connection_accepted_just_before_is_answered() {
+    let server = Server::start(|_| {}).await;
+    let mut fresh = server.connect().await;
+    server.wait_for_connections(1).await;
+    server.shutdown.draining.cancel();
+    sleep(Duration::from_millis(100)).await;
+    send(&mut fresh, "GET / HTTP/1.1\r\nhost: test\r\n\r\n").await;
+    let (bytes, _) = read_to_end(&mut fresh).await;
+    let answer = String::from_utf8(bytes).unwrap();
+    assert!(answer.ends_with("hello"), "{answer}");
+    server.stop().await;
+}

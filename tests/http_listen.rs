@@ -10,7 +10,7 @@ use std::{
 };
 
 use http_support::{Server, get};
-use sconce::http::{Address, Config, Error, Inherited, Listen, Listeners};
+use sconce::http::{Address, Config, Error, Inherited, Kept, Listen, Listeners};
 use tokio::net::{TcpStream, UnixStream};
 
 fn on(listen: &[&str]) -> Config {
@@ -134,10 +134,65 @@ async fn inherited_sockets_are_served_and_their_files_kept() {
         Inherited::Tcp(std::net::TcpListener::bind("127.0.0.1:0").unwrap()),
         Inherited::Unix(std::os::unix::net::UnixListener::bind(&path).unwrap()),
     ];
-    let listeners = Listeners::from_std(inherited, false).unwrap();
+    let listeners = Listeners::from_std(inherited.map(|socket| (socket, false))).unwrap();
     let server = Server::serve(listeners, Config::default(), None);
     assert!(get(&mut server.connect().await, "/").await.ends_with("hello"));
     assert!(get(&mut UnixStream::connect(&path).await.unwrap(), "/").await.ends_with("hello"));
     server.stop().await;
     assert!(path.exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_successor_goes_on_with_the_sockets_that_were_kept() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("socket");
+    let unix = format!("unix:{}", path.display());
+    let mut listeners = Listeners::bind(&on(&["127.0.0.1:0", &unix])).await.unwrap();
+    let Address::Tcp { address, .. } = listeners.addresses()[0] else {
+        panic!("{:?}", listeners.addresses())
+    };
+    let kept: Vec<Kept> = listeners
+        .opened()
+        .map(|(listen, socket)| {
+            let socket = socket.try_clone_to_owned().unwrap();
+            let socket = match listen {
+                Listen::Tcp(_) => Inherited::Tcp(socket.into()),
+                Listen::Unix(_) => Inherited::Unix(socket.into()),
+            };
+            Kept { listen: listen.clone(), socket }
+        })
+        .collect();
+    listeners.leave_files();
+    drop(listeners);
+    // Between the two nobody accepts, and nobody is refused.
+    let (mut tcp, mut local) =
+        (TcpStream::connect(address).await.unwrap(), UnixStream::connect(&path).await.unwrap());
+
+    let config = Config { unix_socket_mode: "0600".to_owned(), ..on(&["127.0.0.1:0", &unix]) };
+    let listeners = Listeners::resume(&config, kept).await.unwrap();
+    assert_eq!(listeners.addresses()[0], Address::Tcp { address, tls: false }, "port 0 stays where it was");
+    assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+    let server = Server::serve(listeners, config, None);
+    assert!(get(&mut tcp, "/").await.ends_with("hello"));
+    assert!(get(&mut local, "/").await.ends_with("hello"));
+    server.stop().await;
+    assert!(!path.exists());
+}
+
+#[tokio::test]
+async fn what_was_kept_for_another_address_is_closed_and_opened_anew() {
+    let other = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let at = other.local_addr().unwrap();
+    let kept = Kept { listen: Listen::Tcp("127.0.0.1:0".to_owned()), socket: Inherited::Tcp(other) };
+    let listeners = Listeners::resume(&on(&["[::1]:0"]), vec![kept]).await.unwrap();
+    assert!(matches!(listeners.addresses(), [Address::Tcp { address, .. }] if address.is_ipv6()));
+    assert!(std::net::TcpStream::connect(at).is_err(), "it was closed");
+
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("socket");
+    let lost = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    std::fs::remove_file(&path).unwrap();
+    let kept = Kept { listen: Listen::Unix(path.clone()), socket: Inherited::Unix(lost) };
+    let _listeners = Listeners::resume(&unix(&path, "0600"), vec![kept]).await.unwrap();
+    assert!(UnixStream::connect(&path).await.is_ok(), "a socket without a file cannot be reached");
 }

@@ -14,7 +14,10 @@ use std::{
 };
 
 use http_support::{LONG, Server, get, h2, millis, read_to_end, send, until};
-use sconce::http::tls::{Error, Reloadable};
+use sconce::http::{
+    Config, Inherited, Listeners,
+    tls::{Error, Reloadable},
+};
 use tempfile::TempDir;
 use tokio::{io::AsyncWriteExt, net::TcpStream, time::timeout};
 use tokio_rustls::{
@@ -140,7 +143,7 @@ async fn a_new_certificate_is_shown_to_new_connections_and_no_request_fails() {
         })
         .collect();
     until("some load", || requests.load(SeqCst) > 20).await;
-    tls.reload().unwrap();
+    tls.adopt(&files.load().unwrap());
     let so_far = requests.load(SeqCst);
     until("more load", || requests.load(SeqCst) > so_far + 20).await;
     stop.store(true, SeqCst);
@@ -163,7 +166,7 @@ async fn a_bad_reload_keeps_what_was_there() {
     files.trusted.truncate(1);
     files.renew();
     std::fs::write(files.certificate(), certificate).unwrap();
-    let error = tls.reload().unwrap_err();
+    let error = files.load().unwrap_err();
     assert!(matches!(error, Error::Mismatch { .. }), "{error}");
     let mut client = connect(&server, &files.connector(&[])).await;
     assert_eq!(shown(&client), files.trusted[0]);
@@ -278,5 +281,22 @@ async fn a_tls_peer_that_does_not_read_is_closed() {
     send(&mut client, "GET /flood HTTP/1.1\r\nhost: test\r\n\r\n").await;
     until("the request", || server.app.requests() == 1).await;
     server.wait_for_connections(0).await;
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_inherited_sockets_each_speaks_what_it_is_meant_to() {
+    let files = Files::new();
+    let [secure, plain] = [true, false].map(|tls| {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        (listener.local_addr().unwrap(), (Inherited::Tcp(listener), tls))
+    });
+    let at = plain.0;
+    let listeners = Listeners::from_std([secure.1, plain.1]).unwrap();
+    let server = Server::serve(listeners, Config::default(), Some(Arc::new(files.load().unwrap())));
+    assert!(get(&mut connect(&server, &files.connector(&[])).await, "/peer").await.ends_with("tls: true }"));
+    let mut stream = TcpStream::connect(at).await.unwrap();
+    assert!(get(&mut stream, "/peer").await.ends_with("tls: false }"));
+    drop(stream);
     server.stop().await;
 }

@@ -174,9 +174,10 @@ const START: &str = r##"SwaggerUIBundle({
 
 fn landing_page(prefix: &str, models: &Registry) -> String {
     let rows: String = models
+        .models()
         .iter()
         .map(|(id, model)| {
-            let state = match model.backend.readiness() {
+            let state = match model.readiness() {
                 Readiness::Ready => "ready".to_owned(),
                 Readiness::NotReady(reason) => escape(&reason),
             };

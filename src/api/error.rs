@@ -191,7 +191,7 @@ impl From<generation::Error> for ApiError {
             E::Unavailable(message) => Self::new(Kind::NotReady, message),
             E::Overloaded(message) => Self::new(Kind::RateLimited, message),
             E::Internal(detail) => {
-                tracing::error!(error = detail, "the backend failed");
+                tracing::error!(error = detail, "the backend failed: {detail}");
                 Self::internal()
             }
         }
@@ -244,7 +244,7 @@ pub(crate) fn from_poem(error: poem::Error) -> ApiError {
     if error.status().is_client_error() {
         return ApiError::new(Kind::InvalidValue, format!("Invalid request: {error}."));
     }
-    tracing::error!(%error, "a request failed inside the server");
+    tracing::error!(%error, "a request failed inside the server: {error}");
     ApiError::internal()
 }
 

@@ -5,6 +5,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+use arc_swap::ArcSwap;
 use poem::Request;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -63,36 +64,96 @@ impl Default for Config {
     }
 }
 
+/// A semaphore whose size can change while it is used.
+struct Gate {
+    permits: Arc<Semaphore>,
+    size: Mutex<usize>,
+}
+
+impl Gate {
+    fn new(size: usize) -> Self {
+        let size = size.min(Semaphore::MAX_PERMITS);
+        Self { permits: Arc::new(Semaphore::new(size)), size: Mutex::new(size) }
+    }
+
+    fn permits(&self) -> Arc<Semaphore> {
+        Arc::clone(&self.permits)
+    }
+
+    /// What is beyond the new size stays until it is given back.
+    fn resize(&self, new: usize) {
+        let new = new.min(Semaphore::MAX_PERMITS);
+        let mut size = self.size.lock().unwrap_or_else(PoisonError::into_inner);
+        if new > *size {
+            self.permits.add_permits(new - *size);
+        }
+        let surplus = (*size).saturating_sub(new);
+        let held = surplus - self.permits.forget_permits(surplus);
+        if let Ok(held @ 1..) = u32::try_from(held) {
+            let permits = self.permits();
+            tokio::spawn(async move {
+                if let Ok(permits) = permits.acquire_many_owned(held).await {
+                    permits.forget();
+                }
+            });
+        }
+        *size = new;
+    }
+
+    /// Permits that are out.
+    fn taken(&self) -> usize {
+        let size = *self.size.lock().unwrap_or_else(PoisonError::into_inner);
+        size.saturating_sub(self.permits.available_permits())
+    }
+}
+
+/// Requests at the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Load {
+    pub running: usize,
+    pub waiting: usize,
+}
+
 /// Counts who is in.
 pub(crate) struct Admission {
     /// One for each request that runs or waits.
-    places: Arc<Semaphore>,
+    places: Gate,
     /// One for each request that runs.
-    turns: Arc<Semaphore>,
+    turns: Gate,
     /// One for each KiB of bodies.
-    bodies: Arc<Semaphore>,
-    per_key: Option<u32>,
+    bodies: Gate,
+    config: ArcSwap<Config>,
     held: Mutex<HashMap<Arc<str>, u32>>,
 }
 
 impl Admission {
     pub(crate) fn new(config: &Config) -> Arc<Self> {
-        let running = config.max_concurrent_requests as usize;
-        Arc::new(Self {
-            places: Arc::new(Semaphore::new(running + config.max_queued_requests as usize)),
-            turns: Arc::new(Semaphore::new(running)),
-            bodies: Arc::new(Semaphore::new(
-                kib(config.max_waiting_bodies.as_usize()).min(Semaphore::MAX_PERMITS),
-            )),
-            per_key: config.max_requests_per_key,
-            held: Mutex::default(),
-        })
+        let [places, turns, bodies] = sizes(config).map(Gate::new);
+        let config = ArcSwap::from_pointee(config.clone());
+        Arc::new(Self { places, turns, bodies, config, held: Mutex::default() })
+    }
+
+    /// From now on these limits hold. Who is in stays in.
+    pub(crate) fn set(&self, config: &Config) {
+        for (gate, size) in [&self.places, &self.turns, &self.bodies].into_iter().zip(sizes(config)) {
+            gate.resize(size);
+        }
+        self.config.store(Arc::new(config.clone()));
+    }
+
+    pub(crate) fn max_body_size(&self) -> usize {
+        self.config.load().max_body_size.as_usize()
+    }
+
+    pub(crate) fn load(&self) -> Load {
+        let running = self.turns.taken();
+        Load { running, waiting: self.places.taken().saturating_sub(running) }
     }
 
     /// Takes a place among those that run or wait, or refuses at once.
     fn enter(self: &Arc<Self>, caller: &Caller) -> Result<Place, ApiError> {
-        let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| full())?;
-        let key = match (self.per_key, &caller.key) {
+        let place = self.places.permits().try_acquire_owned().map_err(|_| full())?;
+        let key = match (self.config.load().max_requests_per_key, &caller.key) {
             (Some(limit), Some(key)) => Some(self.count(key, limit)?),
             _ => None,
         };
@@ -111,7 +172,7 @@ impl Admission {
             return Ok(());
         }
         let more = u32::try_from(more).map_err(|_| full())?;
-        let permit = Arc::clone(&self.bodies).try_acquire_many_owned(more).map_err(|_| full())?;
+        let permit = self.bodies.permits().try_acquire_many_owned(more).map_err(|_| full())?;
         match &mut body.permit {
             Some(held) => held.merge(permit),
             none => *none = Some(permit),
@@ -129,6 +190,13 @@ impl Admission {
         *count += 1;
         Ok(KeyCount { admission: Arc::clone(self), key: Arc::clone(key) })
     }
+}
+
+/// Of places, turns and bodies.
+fn sizes(config: &Config) -> [usize; 3] {
+    let running = config.max_concurrent_requests as usize;
+    let bodies = kib(config.max_waiting_bodies.as_usize());
+    [running + config.max_queued_requests as usize, running, bodies]
 }
 
 fn full() -> ApiError {
@@ -184,8 +252,8 @@ impl Admitted {
     /// When there is no place.
     pub(crate) async fn turn(self) -> Result<Slot, ApiError> {
         let place = self.admission.enter(&self.caller)?;
-        let turn =
-            Arc::clone(&self.admission.turns).acquire_owned().await.map_err(|_| ApiError::internal())?;
+        let turn = self.admission.turns.permits();
+        let turn = turn.acquire_owned().await.map_err(|_| ApiError::internal())?;
         Ok(Slot { _turn: turn, _place: place })
     }
 }
@@ -199,9 +267,50 @@ pub(crate) struct Slot {
 impl Entry for Admitted {
     fn enter(request: &Request, caller: Caller) -> Result<Self, ApiError> {
         let admission = Arc::clone(&App::of(request)?.admission);
-        if admission.places.available_permits() == 0 {
+        if admission.places.permits.available_permits() == 0 {
             return Err(full());
         }
         Ok(Self { caller, admission })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_gate_that_shrinks_takes_back_what_is_out_as_it_comes() {
+        let gate = Gate::new(3);
+        let mut out: Vec<_> = (0..3).map(|_| gate.permits().try_acquire_owned().unwrap()).collect();
+        gate.resize(1);
+        tokio::task::yield_now().await;
+        for left in [2, 1, 0] {
+            assert!(gate.permits().try_acquire_owned().is_err(), "{left} are out still, and one may be");
+            out.pop();
+            tokio::task::yield_now().await;
+        }
+        let last = gate.permits().try_acquire_owned().unwrap();
+        assert!(gate.permits().try_acquire_owned().is_err());
+        assert_eq!(gate.taken(), 1);
+        gate.resize(2);
+        let more = gate.permits().try_acquire_owned().unwrap();
+        assert!(gate.permits().try_acquire_owned().is_err());
+        drop((last, more));
+        assert_eq!(gate.taken(), 0);
+    }
+
+    #[tokio::test]
+    async fn who_is_in_is_counted_over_a_change_of_limits() {
+        let config = Config { max_concurrent_requests: 1, max_queued_requests: 0, ..Config::default() };
+        let admission = Admission::new(&config);
+        let admitted = || Admitted { caller: Caller { key: None }, admission: Arc::clone(&admission) };
+        let first = admitted().turn().await.unwrap();
+        assert!(admitted().turn().await.is_err());
+        admission.set(&Config { max_concurrent_requests: 2, ..config });
+        let second = admitted().turn().await.unwrap();
+        assert!(admitted().turn().await.is_err());
+        assert_eq!(admission.load(), Load { running: 2, waiting: 0 });
+        drop((first, second));
+        assert_eq!(admission.load(), Load { running: 0, waiting: 0 });
     }
 }

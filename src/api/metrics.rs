@@ -8,6 +8,7 @@ use crate::backend::{Metric, Registry};
 
 /// Every metric of every model.
 pub(crate) fn text(models: &Registry) -> String {
+    let models = models.models();
     let mut families: IndexMap<&str, Vec<(&str, Metric)>> = IndexMap::new();
     for (id, model) in models.iter() {
         for metric in model.backend.metrics() {

@@ -80,7 +80,6 @@ pub struct Parts {
 struct App {
     keys: ArcSwap<KeyRing>,
     admission: Arc<Admission>,
-    max_body_size: usize,
     log_prompts: bool,
 }
 
@@ -111,7 +110,6 @@ impl Api {
         let app = Arc::new(App {
             keys: ArcSwap::from_pointee(keys),
             admission: Admission::new(&limits),
-            max_body_size: limits.max_body_size.as_usize(),
             log_prompts,
         });
         let v1 = V1 { models: models.clone(), cut: cut.clone() };
@@ -135,6 +133,17 @@ impl Api {
     #[must_use]
     pub fn needs_key(&self) -> bool {
         !self.app.keys.load().is_empty()
+    }
+
+    /// From now on these limits hold. Who is in stays in.
+    pub fn set_limits(&self, limits: &limits::Config) {
+        self.app.admission.set(limits);
+    }
+
+    /// How many requests are here now.
+    #[must_use]
+    pub fn load(&self) -> limits::Load {
+        self.app.admission.load()
     }
 
     /// Answers one request.

@@ -95,7 +95,7 @@ async fn read(
     app: &App,
     held: &mut HeldBody,
 ) -> Result<Bytes, ApiError> {
-    let limit = app.max_body_size;
+    let limit = app.admission.max_body_size();
     let too_large = || {
         let message = format!("The request's body is larger than {limit} bytes, the limit of this server.");
         ApiError::new(Kind::BodyTooLarge, message)

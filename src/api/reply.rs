@@ -133,7 +133,7 @@ pub(crate) struct Reply<C> {
 impl<C> Reply<C> {
     pub(crate) fn json(value: &impl Serialize) -> Result<Self, ApiError> {
         let body = serde_json::to_vec(value).map_err(|error| {
-            tracing::error!(%error, "an answer could not be written as JSON");
+            tracing::error!(%error, "an answer could not be written as JSON: {error}");
             ApiError::internal()
         })?;
         Ok(Self::new(Response::builder().content_type("application/json").body(body)))

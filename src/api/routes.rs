@@ -82,7 +82,7 @@ impl V1 {
         let (id, model) = self.model(&body.0.model, &exchange)?;
         let (request, delivery) = chat::convert(body.0)?;
         let slot = admitted.turn().await?;
-        let head = Head::new("chatcmpl-", id, &model.backend.card().fingerprint);
+        let head = Head::new("chatcmpl-", &id, &model.backend.card().fingerprint);
         let choices = request.choices;
         let events = model.backend.generate(request).await.map_err(ApiError::from)?;
         if delivery.stream {
@@ -111,7 +111,7 @@ impl V1 {
         let (id, model) = self.model(&body.0.model, &exchange)?;
         let (requests, delivery) = completions::convert(body.0)?;
         let slot = admitted.turn().await?;
-        let head = Head::new("cmpl-", id, &model.backend.card().fingerprint);
+        let head = Head::new("cmpl-", &id, &model.backend.card().fingerprint);
         let each = requests.first().map_or(1, |request| request.choices);
         let choices = each * u32::try_from(requests.len()).unwrap_or(u32::MAX);
         let mut generations = Vec::with_capacity(requests.len());
@@ -146,7 +146,7 @@ impl V1 {
         let made =
             model.backend.embed(request).await.map_err(|error| ApiError::from(error.within("input")))?;
         exchange.counted(made.prompt_tokens);
-        Ok(Reply::json(&embeddings::respond(made, id, format))?)
+        Ok(Reply::json(&embeddings::respond(made, &id, format))?)
     }
 
     /// List models
@@ -154,8 +154,8 @@ impl V1 {
     /// Every model that is served, in the configuration's order.
     #[oai(path = "/models", method = "get", tag = "Tag::Models", operation_id = "listModels")]
     async fn models(&self, _caller: Secured<Caller>) -> Answer<Page<models::ListModelsResponse>> {
-        let data =
-            self.models.iter().map(|(id, model)| models::Model::new(id, model.backend.card())).collect();
+        let served = self.models.models();
+        let data = served.iter().map(|(id, model)| models::Model::new(id, model.backend.card())).collect();
         Ok(Reply::json(&models::ListModelsResponse { object: embeddings::ListObject, data })?)
     }
 
@@ -184,7 +184,7 @@ impl V1 {
         body: WireJson<TokenizeRequest>,
     ) -> Answer<Json<TokenizeResponse>> {
         let (id, model) = self.model(&body.0.model, &*super::exchange(request)?)?;
-        let tokenizer = tokenizer(id, model)?;
+        let tokenizer = tokenizer(&id, &model)?;
         let subject = tokenize::convert(body.0)?;
         let _slot = admitted.turn().await?;
         let tokens = match subject {
@@ -207,7 +207,7 @@ impl V1 {
         body: WireJson<DetokenizeRequest>,
     ) -> Answer<Json<DetokenizeResponse>> {
         let (id, model) = self.model(&body.0.model, &*super::exchange(request)?)?;
-        let tokenizer = tokenizer(id, model)?;
+        let tokenizer = tokenizer(&id, &model)?;
         let _slot = admitted.turn().await?;
         let prompt =
             tokenizer.detokenize(&body.0.tokens).map_err(|error| ApiError::from(error.within("tokens")))?;
@@ -217,17 +217,18 @@ impl V1 {
 
 impl V1 {
     /// The model of a request, and its id as the registry owns it.
-    fn model(&self, id: &str, exchange: &Exchange) -> Result<(&str, &Model), ApiError> {
+    fn model(&self, id: &str, exchange: &Exchange) -> Result<(Arc<str>, Arc<Model>), ApiError> {
         let (id, model) = self.models.find(id).ok_or_else(|| self.unknown(id))?;
-        exchange.model(id);
-        if let Readiness::NotReady(reason) = model.backend.readiness() {
+        exchange.model(&id);
+        if let Readiness::NotReady(reason) = model.readiness() {
             return Err(ApiError::new(Kind::NotReady, format!("The model '{id}' is not ready: {reason}.")));
         }
         Ok((id, model))
     }
 
     fn unknown(&self, id: &str) -> ApiError {
-        let served: Vec<&str> = self.models.iter().map(|(id, _)| id).collect();
+        let models = self.models.models();
+        let served: Vec<&str> = models.keys().map(|id| &**id).collect();
         let message = format!("The model '{id}' does not exist here. Served are: {}.", served.join(", "));
         ApiError::at(Kind::ModelNotFound, "model", message)
     }
@@ -256,7 +257,7 @@ impl Root {
 
     /// Readiness
     ///
-    /// 200 when every model can serve, until the server begins to shut down.
+    /// 200 when every required model can serve, until the server begins to shut down.
     #[oai(path = "/health/ready", method = "get", tag = "Tag::Health", operation_id = "getReadiness")]
     async fn ready(&self) -> Answer<HealthPage> {
         self.readiness()

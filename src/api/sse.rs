@@ -44,7 +44,7 @@ pub(crate) fn data(value: &impl Serialize, out: &mut Vec<u8>) {
     out.reserve(ONE);
     out.extend_from_slice(b"data: ");
     if let Err(error) = serde_json::to_writer(&mut *out, value) {
-        tracing::error!(%error, "an event could not be written as JSON");
+        tracing::error!(%error, "an event could not be written as JSON: {error}");
         out.truncate(before);
         return failure(&ApiError::internal(), out);
     }

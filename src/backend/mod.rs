@@ -10,12 +10,20 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use futures_util::future::{BoxFuture, TryFutureExt, try_join_all};
+use arc_swap::ArcSwap;
+use futures_util::{
+    StreamExt,
+    future::{BoxFuture, try_join_all},
+};
 use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use tokio::sync::OnceCell;
 
-use crate::generation::{Chat, EmbeddingRequest, Embeddings, Error, Events, GenerationRequest, PromptText};
+use crate::generation::{
+    Chat, EmbeddingRequest, Embeddings, Error, Events, GenerationRequest, Input, Prompt, PromptText,
+    SamplingParams,
+};
 
 /// The kinds of backend that this build has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
@@ -55,6 +63,9 @@ impl Kind {
 pub struct Config {
     /// What answers: `echo`, or `candle` where the build has it.
     pub backend: Kind,
+    /// The daemon is ready only when this model has answered a first token, and ends when it cannot be loaded. A model
+    /// that is not required joins the others when it is loaded.
+    pub required: bool,
     /// Tokens that an answer may have when the request does not say. The echo backend answers whole.
     #[garde(range(min = 1))]
     #[schemars(range(min = 1))]
@@ -80,6 +91,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             backend: Kind::Echo,
+            required: true,
             max_tokens: 512,
             temperature: None,
             top_p: None,
@@ -96,6 +108,15 @@ pub enum Readiness {
     Ready,
     /// Not yet, and why: for people and for `/health/ready`.
     NotReady(String),
+}
+
+/// A sign of life of what computes a backend's answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Heartbeat {
+    /// Grows with each step.
+    pub steps: u64,
+    /// There is work that the next step would do. It may only stand still while there is none.
+    pub busy: bool,
 }
 
 /// What clients are told about a model.
@@ -139,6 +160,31 @@ pub trait Backend: Send + Sync {
         Vec::new()
     }
 
+    /// Answers one token, after `load` and before the first request.
+    ///
+    /// # Errors
+    /// Why it cannot.
+    fn warm_up(&self) -> BoxFuture<'_, Result<(), String>> {
+        Box::pin(async {
+            let prompt = Prompt { text: PromptText::Tokens(vec![0]), suffix: None, echo: false };
+            let sampling =
+                SamplingParams { temperature: Some(0.0), max_tokens: Some(1), ..SamplingParams::default() };
+            let input = Input::Prompt(prompt);
+            let request =
+                GenerationRequest { input, sampling, choices: 1, best_of: 1, stream: false, logprobs: None };
+            let mut events = self.generate(request).await.map_err(|error| error.to_string())?;
+            while let Some(event) = events.next().await {
+                event.map_err(|error| error.to_string())?;
+            }
+            Ok(())
+        })
+    }
+
+    /// `None` where nothing is computed here.
+    fn heartbeat(&self) -> Option<Heartbeat> {
+        None
+    }
+
     /// Starts a generation. What can be refused is refused here, before the first event.
     fn generate(&self, request: GenerationRequest) -> BoxFuture<'_, Result<Events, Error>>;
 
@@ -158,78 +204,160 @@ pub trait Tokenizer: Send + Sync {
     fn detokenize(&self, tokens: &[u32]) -> Result<String, Error>;
 }
 
-/// The models that are served, in the configuration's order.
+/// The models that are served, in the configuration's order. Clones share them.
 #[derive(Clone)]
 pub struct Registry {
-    models: Arc<IndexMap<String, Model>>,
+    models: Arc<ArcSwap<Models>>,
 }
+
+/// Rows of the registry by model id.
+pub type Models = IndexMap<Arc<str>, Arc<Model>>;
 
 /// One row of the registry.
 pub struct Model {
     pub kind: Kind,
     pub backend: Box<dyn Backend>,
+    /// What it was made of.
+    config: Config,
+    /// Whether it has loaded and answered, or why it cannot. Empty as long as that is open.
+    outcome: OnceCell<Result<(), String>>,
+}
+
+impl Model {
+    fn new(id: &str, config: &Config, created: u64) -> Self {
+        let backend: Box<dyn Backend> = match config.backend {
+            Kind::Echo => Box::new(echo::Echo::new(id, config, created)),
+            #[cfg(feature = "candle")]
+            Kind::Candle => Box::new(candle::Candle::new(id, config, created)),
+        };
+        Self { kind: config.backend, backend, config: config.clone(), outcome: OnceCell::new() }
+    }
+
+    /// A model that needs no loading.
+    #[must_use]
+    pub fn loaded(kind: Kind, backend: Box<dyn Backend>) -> Self {
+        let config = Config { backend: kind, ..Config::default() };
+        Self { kind, backend, config, outcome: OnceCell::new_with(Some(Ok(()))) }
+    }
+
+    /// Whether it can serve now.
+    #[must_use]
+    pub fn readiness(&self) -> Readiness {
+        match (self.outcome.get(), self.backend.readiness()) {
+            (Some(Err(reason)), _) => Readiness::NotReady(reason.clone()),
+            (None, Readiness::Ready) => Readiness::NotReady("warming up".to_owned()),
+            (_, readiness) => readiness,
+        }
+    }
+
+    /// Loads once, however many ask for it.
+    async fn load(&self) -> Result<(), String> {
+        let outcome = self.outcome.get_or_init(async || {
+            self.backend.load().await?;
+            self.backend.warm_up().await.map_err(|error| format!("it does not answer: {error}"))
+        });
+        outcome.await.clone()
+    }
+
+    fn has_failed(&self) -> bool {
+        matches!(self.outcome.get(), Some(Err(_)))
+    }
 }
 
 impl FromIterator<(String, Model)> for Registry {
     fn from_iter<I: IntoIterator<Item = (String, Model)>>(models: I) -> Self {
-        Self { models: Arc::new(models.into_iter().collect()) }
+        Self::of(models.into_iter().map(|(id, model)| (id.into(), Arc::new(model))).collect())
     }
 }
 
 impl Registry {
+    fn of(models: Models) -> Self {
+        Self { models: Arc::new(ArcSwap::from_pointee(models)) }
+    }
+
     /// Builds every model of `served`, which maps model ids to their settings.
     #[must_use]
     pub fn new(served: &IndexMap<String, Config>) -> Self {
+        Self::of(IndexMap::new()).with(served)
+    }
+
+    /// A registry for `served`: models that are here already and whose settings are the same are shared, the others
+    /// and those that have failed are built anew and not loaded.
+    #[must_use]
+    pub fn with(&self, served: &IndexMap<String, Config>) -> Self {
         let created = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
-        let build = |(id, config): (&String, &Config)| {
-            let backend: Box<dyn Backend> = match config.backend {
-                Kind::Echo => Box::new(echo::Echo::new(id, config, created)),
-                #[cfg(feature = "candle")]
-                Kind::Candle => Box::new(candle::Candle::new(id, config, created)),
-            };
-            (id.clone(), Model { kind: config.backend, backend })
+        let known = self.models.load();
+        let row = |(id, config): (&String, &Config)| {
+            let same = known.get(id.as_str()).filter(|model| model.config == *config && !model.has_failed());
+            let model = same.map_or_else(|| Arc::new(Model::new(id, config, created)), Arc::clone);
+            (Arc::from(id.as_str()), model)
         };
-        served.iter().map(build).collect()
+        Self::of(served.iter().map(row).collect())
+    }
+
+    /// Serves the models of `other` from now on. What runs finishes on the models that it began with.
+    pub fn adopt(&self, other: &Self) {
+        self.models.store(other.models.load_full());
     }
 
     #[must_use]
-    pub fn get(&self, id: &str) -> Option<&Model> {
-        self.models.get(id)
+    pub fn get(&self, id: &str) -> Option<Arc<Model>> {
+        self.models.load().get(id).cloned()
     }
 
     /// A model, and its id as it is owned here.
     #[must_use]
-    pub fn find(&self, id: &str) -> Option<(&str, &Model)> {
-        self.models.get_key_value(id).map(|(id, model)| (id.as_str(), model))
+    pub fn find(&self, id: &str) -> Option<(Arc<str>, Arc<Model>)> {
+        self.models.load().get_key_value(id).map(|(id, model)| (Arc::clone(id), Arc::clone(model)))
     }
 
-    /// Every model with its id.
-    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &Model)> {
-        self.models.iter().map(|(id, model)| (id.as_str(), model))
+    /// Every model by its id, as they are now.
+    #[must_use]
+    pub fn models(&self) -> Arc<Models> {
+        self.models.load_full()
     }
 
-    /// Loads every model.
+    /// Loads every model that is not loaded, and lets it answer a first token. Those that are not required go on in
+    /// the background.
     ///
     /// # Errors
-    /// Which of them can never serve, and why.
+    /// Which of the required ones can never serve, and why.
     pub async fn load(&self) -> Result<(), String> {
-        let loading = self.iter().map(|(id, model)| {
-            let told = move |error| format!("the model '{id}' cannot be served: {error}");
-            model.backend.load().map_err(told)
+        let models = self.models();
+        let open = || models.iter().filter(|(_, model)| model.outcome.get().is_none());
+        for (id, model) in open().filter(|(_, model)| !model.config.required) {
+            let (id, model) = (Arc::clone(id), Arc::clone(model));
+            tokio::spawn(async move {
+                if let Err(error) = model.load().await {
+                    tracing::error!(model = &*id, %error, "the model {id} cannot be served: {error}");
+                }
+            });
+        }
+        let required = open().filter(|(_, model)| model.config.required).map(async |(id, model)| {
+            model.load().await.map_err(|error| format!("the model '{id}' cannot be served: {error}"))
         });
-        try_join_all(loading).await.map(drop)
+        try_join_all(required).await.map(drop)
     }
 
-    /// `NotReady`, with every reason, until each model can serve.
+    /// `NotReady`, with every reason, until each required model can serve.
     #[must_use]
     pub fn readiness(&self) -> Readiness {
-        let reasons: Vec<String> = self
+        let models = self.models.load();
+        let reasons: Vec<String> = models
             .iter()
-            .filter_map(|(id, model)| match model.backend.readiness() {
+            .filter(|(_, model)| model.config.required)
+            .filter_map(|(id, model)| match model.readiness() {
                 Readiness::Ready => None,
                 Readiness::NotReady(reason) => Some(format!("{id}: {reason}")),
             })
             .collect();
         if reasons.is_empty() { Readiness::Ready } else { Readiness::NotReady(reasons.join("; ")) }
+    }
+
+    /// The sign of life of each model that gives one.
+    #[must_use]
+    pub fn heartbeats(&self) -> Vec<(Arc<str>, Heartbeat)> {
+        let models = self.models.load();
+        models.iter().filter_map(|(id, model)| Some((Arc::clone(id), model.backend.heartbeat()?))).collect()
     }
 }

@@ -27,6 +27,14 @@ pub struct Stats {
     pub preemptions: u64,
 }
 
+impl Stats {
+    /// A step is under way, or there are sequences that one would run.
+    #[must_use]
+    pub fn is_busy(&self) -> bool {
+        self.stepping || self.running + self.waiting > self.paused
+    }
+}
+
 /// [`Stats`] in atomics.
 #[derive(Debug, Default)]
 pub(super) struct Counters {

@@ -77,7 +77,7 @@ impl Acceptor {
         let now = Instant::now();
         if self.warned.is_none_or(|warned| now - warned >= WARN_EVERY) {
             self.warned = Some(now);
-            tracing::warn!(%error, "cannot accept connections, trying again");
+            tracing::warn!(%error, "cannot accept connections, trying again: {error}");
         }
         sleep(self.back_off).await;
         self.back_off = (self.back_off * 2).min(BACK_OFF_MAX);
@@ -113,7 +113,7 @@ pub fn raise_file_limit() -> Option<u64> {
     match setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
         Ok(()) => maximum,
         Err(error) => {
-            tracing::warn!(%error, "cannot raise the limit of open files");
+            tracing::warn!(%error, "cannot raise the limit of open files: {error}");
             current
         }
     }

@@ -3,7 +3,10 @@
 use std::{
     fmt, io,
     net::{self, SocketAddr},
-    os::unix::net as unix_net,
+    os::{
+        fd::{AsFd, BorrowedFd},
+        unix::net as unix_net,
+    },
     path::PathBuf,
     sync::Arc,
     task::{Context, Poll},
@@ -42,6 +45,17 @@ pub enum Error {
     Inherited(#[source] io::Error),
 }
 
+impl Error {
+    /// What the system said.
+    #[must_use]
+    pub fn io(&self) -> Option<&io::Error> {
+        match self {
+            Self::Resolve { error, .. } | Self::Bind { error, .. } | Self::Inherited(error) => Some(error),
+            Self::Live { .. } | Self::NotASocket { .. } => None,
+        }
+    }
+}
+
 /// An address that is listened on, as a client would write it: `http://127.0.0.1:8000`, `unix:/run/sconce.sock`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Address {
@@ -59,18 +73,42 @@ impl fmt::Display for Address {
     }
 }
 
-/// A socket that another process opened and listens on for us.
+/// A socket that is listened on already: opened by another process, or by this one's predecessor.
 #[derive(Debug)]
 pub enum Inherited {
     Tcp(net::TcpListener),
     Unix(unix_net::UnixListener),
 }
 
+/// A socket that was opened for an address of the configuration and outlived the process that did.
 #[derive(Debug)]
-enum Listener {
-    Tcp(TcpListener),
-    /// With the socket's file, unless that belongs to somebody else.
-    Unix(UnixListener, #[expect(dead_code, reason = "removes the file when dropped")] Option<SocketFile>),
+pub struct Kept {
+    pub listen: Listen,
+    pub socket: Inherited,
+}
+
+#[derive(Debug)]
+enum Socket {
+    Tcp { listener: TcpListener, tls: bool },
+    Unix(UnixListener),
+}
+
+#[derive(Debug)]
+struct Listener {
+    socket: Socket,
+    /// What it was opened for; `None` where another process opened it.
+    listen: Option<Listen>,
+    /// The Unix socket's file, removed when dropped, unless it belongs to somebody else.
+    file: Option<SocketFile>,
+}
+
+impl AsFd for Listener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match &self.socket {
+            Socket::Tcp { listener, .. } => listener.as_fd(),
+            Socket::Unix(listener) => listener.as_fd(),
+        }
+    }
 }
 
 /// Open sockets, not yet served. Peers can connect and wait from here on; nobody can once this is dropped.
@@ -90,41 +128,61 @@ impl Listeners {
     /// # Errors
     /// When one of them cannot be opened; those opened before are closed again.
     pub async fn bind(config: &Config) -> Result<Self, Error> {
+        Self::resume(config, Vec::new()).await
+    }
+
+    /// The same, going on with the sockets of `kept` that are for an address of the configuration still. Whoever
+    /// waits in their queues is served. The others are closed.
+    ///
+    /// # Errors
+    /// As for [`bind`](Self::bind).
+    pub async fn resume(config: &Config, mut kept: Vec<Kept>) -> Result<Self, Error> {
         let tls = config.tls_certificate.is_some();
         let mut this = Self::empty();
         for listen in &config.listen {
+            let own: Vec<_> =
+                kept.extract_if(.., |kept| kept.listen == *listen).map(|it| it.socket).collect();
+            let failed = |error| Error::Bind { listen: listen.clone(), error };
             match listen {
                 Listen::Tcp(host) => {
                     let resolved = lookup_host(host)
                         .await
                         .map_err(|error| Error::Resolve { listen: listen.clone(), error })?;
-                    this.bind_tcp(resolved.collect(), tls)
-                        .map_err(|error| Error::Bind { listen: listen.clone(), error })?;
+                    this.bind_tcp(listen, resolved.collect(), own, tls).map_err(failed)?;
                 }
                 Listen::Unix(path) => {
-                    let (listener, file) = unix::bind(path, &config.unix_socket_mode)?;
-                    this.push_unix(listener, Some(file))
-                        .map_err(|error| Error::Bind { listen: listen.clone(), error })?;
+                    let resumed = own.into_iter().find_map(|socket| match socket {
+                        Inherited::Unix(listener) => Some((listener, SocketFile::of(path)?)),
+                        Inherited::Tcp(_) => None,
+                    });
+                    let (listener, file) = match resumed {
+                        Some((listener, file)) => {
+                            listener.set_nonblocking(true).map_err(failed)?;
+                            unix::set_mode(path, &config.unix_socket_mode)?;
+                            (listener, file)
+                        }
+                        None => unix::bind(path, &config.unix_socket_mode)?,
+                    };
+                    this.push_unix(listener, Some(listen), Some(file)).map_err(failed)?;
                 }
             }
         }
         Ok(this)
     }
 
-    /// Takes sockets that are already listened on. `tls` says whether TCP ones are to speak TLS.
+    /// Takes sockets that another process listens on for us, each with whether it is to speak TLS (TCP ones can).
     ///
     /// # Errors
     /// When one of them is not what it is said to be.
-    pub fn from_std(inherited: impl IntoIterator<Item = Inherited>, tls: bool) -> Result<Self, Error> {
+    pub fn from_std(inherited: impl IntoIterator<Item = (Inherited, bool)>) -> Result<Self, Error> {
         let mut this = Self::empty();
-        for socket in inherited {
+        for (socket, tls) in inherited {
             match socket {
-                Inherited::Tcp(listener) => listener
-                    .set_nonblocking(true)
-                    .and_then(|()| TcpListener::from_std(listener))
-                    .and_then(|listener| this.push_tcp(listener, tls)),
+                Inherited::Tcp(listener) => {
+                    from_std(listener).and_then(|listener| this.push_tcp(listener, None, tls))
+                }
                 Inherited::Unix(listener) => {
-                    listener.set_nonblocking(true).and_then(|()| this.push_unix(listener, None))
+                    listener.set_nonblocking(true).and_then(|()| this.push_unix(listener, None, None))
                 }
             }
             .map_err(Error::Inherited)?;
@@ -136,7 +194,13 @@ impl Listeners {
         Self { listeners: Vec::new(), addresses: Vec::new(), next: 0, registry: Arc::new(Registry::new()) }
     }
 
-    fn bind_tcp(&mut self, mut addresses: Vec<SocketAddr>, tls: bool) -> io::Result<()> {
+    fn bind_tcp(
+        &mut self,
+        listen: &Listen,
+        mut addresses: Vec<SocketAddr>,
+        mut kept: Vec<Inherited>,
+        tls: bool,
+    ) -> io::Result<()> {
         addresses.sort_unstable();
         addresses.dedup();
         if addresses.first().is_some_and(|address| address.port() == 0) {
@@ -145,9 +209,13 @@ impl Listeners {
         let mut bound = false;
         let mut failed = io::Error::from(io::ErrorKind::AddrNotAvailable);
         for address in addresses {
-            match listen_tcp(address) {
+            let opened = match kept.extract_if(.., |socket| is_for(socket, address)).next() {
+                Some(Inherited::Tcp(listener)) => from_std(listener),
+                _ => listen_tcp(address),
+            };
+            match opened {
                 Ok(listener) => {
-                    self.push_tcp(listener, tls)?;
+                    self.push_tcp(listener, Some(listen), tls)?;
                     bound = true;
                 }
                 // A name may have an address in a family that this machine does not have.
@@ -165,20 +233,27 @@ impl Listeners {
         if bound { Ok(()) } else { Err(failed) }
     }
 
-    fn push_tcp(&mut self, listener: TcpListener, tls: bool) -> io::Result<()> {
+    fn push_tcp(&mut self, listener: TcpListener, listen: Option<&Listen>, tls: bool) -> io::Result<()> {
         // Accepted sockets inherit these, which spares a few system calls each.
         sockopt::set_socket_keepalive(&listener, true)?;
         sockopt::set_tcp_keepidle(&listener, KEEPALIVE)?;
         sockopt::set_tcp_keepintvl(&listener, KEEPALIVE / 4)?;
         sockopt::set_tcp_keepcnt(&listener, 4)?;
         self.addresses.push(Address::Tcp { address: listener.local_addr()?, tls });
-        self.listeners.push(Listener::Tcp(listener));
+        let socket = Socket::Tcp { listener, tls };
+        self.listeners.push(Listener { socket, listen: listen.cloned(), file: None });
         Ok(())
     }
 
-    fn push_unix(&mut self, listener: unix_net::UnixListener, file: Option<SocketFile>) -> io::Result<()> {
+    fn push_unix(
+        &mut self,
+        listener: unix_net::UnixListener,
+        listen: Option<&Listen>,
+        file: Option<SocketFile>,
+    ) -> io::Result<()> {
         let path = listener.local_addr()?.as_pathname().map(PathBuf::from).unwrap_or_default();
-        self.listeners.push(Listener::Unix(UnixListener::from_std(listener)?, file));
+        let socket = Socket::Unix(UnixListener::from_std(listener)?);
+        self.listeners.push(Listener { socket, listen: listen.cloned(), file });
         self.addresses.push(Address::Unix(path));
         Ok(())
     }
@@ -187,6 +262,19 @@ impl Listeners {
     #[must_use]
     pub fn addresses(&self) -> &[Address] {
         &self.addresses
+    }
+
+    /// The sockets that were opened for an address of the configuration, for somebody who keeps them open when this
+    /// process ends (see [`resume`](Self::resume)).
+    pub fn opened(&self) -> impl Iterator<Item = (&Listen, BorrowedFd<'_>)> {
+        self.listeners.iter().filter_map(|listener| Some((listener.listen.as_ref()?, listener.as_fd())))
+    }
+
+    /// Leaves the files of Unix sockets where they are: somebody keeps the sockets open.
+    pub fn leave_files(&mut self) {
+        for file in self.listeners.iter_mut().filter_map(|listener| listener.file.take()) {
+            file.leave();
+        }
     }
 
     /// A live count of the connections that `serve` will hold.
@@ -202,11 +290,11 @@ impl Listeners {
     pub(super) fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<(Transport, Peer)>> {
         let count = self.listeners.len();
         for index in (0..count).map(|i| (self.next + i) % count) {
-            let accepted = match &self.listeners[index] {
-                Listener::Tcp(listener) => listener
+            let accepted = match &self.listeners[index].socket {
+                Socket::Tcp { listener, tls } => listener
                     .poll_accept(cx)
-                    .map_ok(|(stream, address)| (Transport::Tcp(stream), Peer::Tcp { address, tls: false })),
-                Listener::Unix(listener, _) => listener.poll_accept(cx).map_ok(|(stream, _)| {
+                    .map_ok(|(stream, address)| (Transport::Tcp(stream), Peer::Tcp { address, tls: *tls })),
+                Socket::Unix(listener) => listener.poll_accept(cx).map_ok(|(stream, _)| {
                     let peer = Peer::Unix(stream.peer_cred().ok());
                     (Transport::Unix(stream), peer)
                 }),
@@ -221,17 +309,22 @@ impl Listeners {
 
     /// Whether a peer waits in the kernel's queue.
     pub(super) fn has_waiting(&self) -> bool {
-        let mut fds: Vec<_> = self
-            .listeners
-            .iter()
-            .map(|listener| match listener {
-                Listener::Tcp(listener) => PollFd::new(listener, PollFlags::IN),
-                Listener::Unix(listener, _) => PollFd::new(listener, PollFlags::IN),
-            })
-            .collect();
+        let mut fds: Vec<_> =
+            self.listeners.iter().map(|listener| PollFd::new(listener, PollFlags::IN)).collect();
         let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
         poll(&mut fds, Some(&at_once)).is_ok_and(|ready| ready > 0)
     }
+}
+
+fn from_std(listener: net::TcpListener) -> io::Result<TcpListener> {
+    listener.set_nonblocking(true)?;
+    TcpListener::from_std(listener)
+}
+
+/// Whether a socket listens at `address`; for port 0, at whatever port.
+fn is_for(socket: &Inherited, address: SocketAddr) -> bool {
+    let Inherited::Tcp(listener) = socket else { return false };
+    listener.local_addr().is_ok_and(|at| at.ip() == address.ip() && [0, at.port()].contains(&address.port()))
 }
 
 fn listen_tcp(address: SocketAddr) -> io::Result<TcpListener> {

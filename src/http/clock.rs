@@ -15,6 +15,8 @@ use super::{
     phase::{Order, Phase, State},
 };
 
+/// How long a connection that was accepted just before the drain has for its first byte: its peer does not know.
+const FRESH: Duration = Duration::from_secs(1);
 /// How long a peer may take to see that the connection ends, when nothing runs any more.
 const CLOSING: Duration = Duration::from_secs(1);
 /// How long a peer that was answered early may pause in what it still sends, and how long it may go on.
@@ -95,7 +97,7 @@ impl Clock {
                     return Poll::Ready(End::Closed("its place is needed"));
                 }
                 "its place is needed"
-            } else if self.state.ordered(Order::Drain) && !self.closing {
+            } else if self.state.ordered(Order::Drain) && !self.closing && !self.is_fresh() {
                 "the server drains"
             } else {
                 match (ready!(self.poll_deadline(cx, timer.as_mut())), self.closing) {
@@ -112,6 +114,10 @@ impl Clock {
                 return Poll::Ready(End::Closed(end));
             }
         }
+    }
+
+    fn is_fresh(&self) -> bool {
+        matches!(self.state.phase(), Phase::FirstByte(_))
     }
 
     /// Whether the connection rests and was asked for its place. Work may have come since it was asked.
@@ -153,6 +159,7 @@ impl Clock {
         self.look();
         let limit = match self.seen {
             Phase::Busy => return None,
+            Phase::FirstByte(_) if self.state.ordered(Order::Drain) => self.limits.first_byte.min(FRESH),
             Phase::FirstByte(_) => self.limits.first_byte,
             Phase::Head(_) => self.limits.header,
             Phase::Idle(_) | Phase::Stalled(_) => self.limits.idle,

@@ -18,11 +18,28 @@ pub(super) const REST: Duration = Duration::from_millis(250);
 /// The same for one that is at least sending a head.
 pub(super) const SLOW: Duration = Duration::from_secs(1);
 
-/// A live count of open connections.
+/// The open connections and the loop that accepts them, seen from outside.
 #[derive(Debug, Clone)]
 pub struct Connections(pub(super) Arc<Registry>);
 
 impl Connections {
+    /// Connections that there were, those that are open included.
+    #[must_use]
+    pub fn so_far(&self) -> u64 {
+        self.0.next.load(Ordering::Relaxed)
+    }
+
+    /// Asks the accept loop for a sign of life, which [`answers`](Self::answers) then counts.
+    pub fn probe(&self) {
+        self.0.probe.notify_one();
+    }
+
+    /// How many probes the accept loop has answered. It answers none before it serves and after the drain has begun.
+    #[must_use]
+    pub fn answers(&self) -> u64 {
+        self.0.answers.load(Ordering::Relaxed)
+    }
+
     /// Connections open now, those at rest and those still shaking hands included.
     #[must_use]
     pub fn count(&self) -> usize {
@@ -38,6 +55,9 @@ pub(super) struct Registry {
     /// Tasks beside the connections' own: HTTP/2 streams.
     tasks: AtomicUsize,
     left: Notify,
+    /// Somebody wants to know whether the accept loop goes round.
+    pub(super) probe: Notify,
+    pub(super) answers: AtomicU64,
 }
 
 impl Registry {
@@ -48,6 +68,8 @@ impl Registry {
             next: AtomicU64::new(0),
             tasks: AtomicUsize::new(0),
             left: Notify::new(),
+            probe: Notify::new(),
+            answers: AtomicU64::new(0),
         }
     }
 

@@ -25,7 +25,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use accept::raise_file_limit;
-pub use bind::{Address, Error, Inherited, Listeners};
+pub use bind::{Address, Error, Inherited, Kept, Listeners};
 pub use body::{Body, BoxError};
 pub use connection::Peer;
 pub use connections::Connections;
@@ -69,6 +69,10 @@ pub struct Config {
     pub idle_timeout: Duration,
     /// How long running requests may go on after SIGTERM.
     pub drain_timeout: Duration,
+    /// With sockets from systemd: end after this long without a connection; the next one starts the daemon again.
+    /// Unset: never.
+    #[garde(inner(custom(not_at_once)))]
+    pub exit_when_idle: Option<Duration>,
 }
 
 /// A timeout of nothing would close every connection before it said anything.
@@ -93,6 +97,7 @@ impl Default for Config {
             body_timeout: Duration::secs(60),
             idle_timeout: Duration::secs(75),
             drain_timeout: Duration::secs(30),
+            exit_when_idle: None,
         }
     }
 }

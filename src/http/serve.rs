@@ -1,6 +1,10 @@
 //! The server's run: accept, drain, cut, done.
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -35,7 +39,7 @@ pub struct Shutdown {
 }
 
 /// Serves until `shutdown`, and returns when no connection is left. `service` is cloned for each connection; a
-/// request it runs is dropped as soon as its client has left. With `tls`, TCP connections speak TLS.
+/// request it runs is dropped as soon as its client has left. `tls` is for the listeners that are to speak it.
 ///
 /// Dropping the returned future drops all connections.
 pub async fn serve<S, B>(
@@ -59,13 +63,17 @@ pub async fn serve<S, B>(
             biased;
             () = shutdown.draining.cancelled() => break,
             () = shutdown.cut.cancelled() => break,
+            () = registry.probe.notified() => {
+                registry.answers.fetch_add(1, Relaxed);
+                continue;
+            }
             accepted = acceptor.next() => accepted,
         };
         let mut server_config = None;
         if let (Transport::Tcp(stream), Peer::Tcp { tls: is_tls, .. }) = (&transport, &mut peer) {
             // Fails only when the peer has already gone, which will show.
             let _ = stream.set_nodelay(true);
-            server_config = tls.as_ref().map(|tls| tls.current());
+            server_config = tls.as_ref().filter(|_| *is_tls).map(|tls| tls.current());
             *is_tls = server_config.is_some();
         }
         let place = registry.enter();

@@ -39,17 +39,12 @@ pub enum Error {
 
 /// The TLS configuration that new connections get: HTTP/2 or HTTP/1.1, as the peer prefers by ALPN.
 pub struct Reloadable {
-    certificate: PathBuf,
-    key: PathBuf,
     current: ArcSwap<ServerConfig>,
 }
 
 impl fmt::Debug for Reloadable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Reloadable")
-            .field("certificate", &self.certificate)
-            .field("key", &self.key)
-            .finish_non_exhaustive()
+        f.debug_struct("Reloadable").finish_non_exhaustive()
     }
 }
 
@@ -58,19 +53,13 @@ impl Reloadable {
     ///
     /// # Errors
     /// When a file cannot be read or holds nothing usable, or the two do not belong together.
-    pub fn load(certificate: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Result<Self, Error> {
-        let (certificate, key) = (certificate.into(), key.into());
-        let current = ArcSwap::from_pointee(read(&certificate, &key)?);
-        Ok(Self { certificate, key, current })
+    pub fn load(certificate: impl AsRef<Path>, key: impl AsRef<Path>) -> Result<Self, Error> {
+        Ok(Self { current: ArcSwap::from_pointee(read(certificate.as_ref(), key.as_ref())?) })
     }
 
-    /// Reads the files again. New connections get what they hold now; open ones go on as they are.
-    ///
-    /// # Errors
-    /// As for `load`; what was in use stays in use.
-    pub fn reload(&self) -> Result<(), Error> {
-        self.current.store(Arc::new(read(&self.certificate, &self.key)?));
-        Ok(())
+    /// From now on new connections get what `other` has; open ones go on as they are.
+    pub fn adopt(&self, other: &Self) {
+        self.current.store(other.current());
     }
 
     pub(super) fn current(&self) -> Arc<ServerConfig> {

@@ -50,7 +50,11 @@ pub struct Memory {
 /// A model whose headers have been read.
 pub struct Model {
     source: Source,
+    progress: Box<Progress>,
 }
+
+/// Hears how many layers are packed, and of how many, before each one and after the last.
+pub(super) type Progress = dyn Fn(usize, usize) + Send;
 
 pub(super) enum Source {
     Directory { config: Config, tensors: Directory },
@@ -67,12 +71,18 @@ pub fn open(path: &Path) -> Result<Model, LoadError> {
     } else {
         Source::Gguf(Gguf::open(path)?)
     };
-    Ok(Model { source })
+    Ok(Model { source, progress: Box::new(|_, _| {}) })
 }
 
 impl Model {
     pub(super) fn source(&self) -> &Source {
         &self.source
+    }
+
+    /// `progress` hears, while [`load`](Self::load) works, how many layers are packed and of how many.
+    #[must_use]
+    pub fn telling(self, progress: impl Fn(usize, usize) + Send + 'static) -> Self {
+        Self { progress: Box::new(progress), ..self }
     }
 
     pub(super) fn describe(&self, options: &Options) -> Result<Description, LoadError> {
@@ -132,7 +142,7 @@ impl Model {
     pub fn load(self, options: &Options) -> Result<Box<dyn Forward>, LoadError> {
         let description = self.describe(options)?;
         let cpu = Cpu::new(options.isa, options.threads);
-        Ok(Box::new(Decoder::build(cpu, &description, self.tensors(), options.kv)?))
+        Ok(Box::new(Decoder::build(cpu, &description, self.tensors(), options.kv, &*self.progress)?))
     }
 }
 

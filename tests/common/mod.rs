@@ -38,12 +38,18 @@ impl TestServer {
     }
 
     pub(crate) fn start_in(directory: TempDir, arguments: &[&str]) -> Self {
+        Self::start_with(directory, arguments, &[])
+    }
+
+    /// With variables in its environment, which is empty otherwise.
+    pub(crate) fn start_with(directory: TempDir, arguments: &[&str], variables: &[(&str, &str)]) -> Self {
         let log = fs::File::create(directory.path().join("log")).unwrap();
         let mut child = Command::new(env!("CARGO_BIN_EXE_sconce"))
             .args(["--listen", "127.0.0.1:0", "--set", "log.format=json"])
             .args(arguments)
             .current_dir(directory.path())
             .env_clear()
+            .envs(variables.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(log)

@@ -56,12 +56,15 @@ fn rows() -> Vec<Row> {
         Row::new("api_prefix", json!("/v1"), "'/api'", "/api", json!("/api"), "1").outside("'v1'"),
         Row::new("model_id", json!("gpt-oss-20b"), "'007'", "007", json!("007"), "7").outside("' '"),
         Row::new("backend", json!("echo"), "'echo'", "echo", json!("echo"), "true"),
+        Row::new("required", json!(true), "false", "false", json!(false), "'maybe'"),
         Row::new("max_tokens", json!(512), "64", "64", json!(64), "'many'").outside("0"),
         Row::new("temperature", Value::Null, "0.5", "0.5", json!(0.5), "'hot'").outside("2.5"),
         Row::new("top_p", Value::Null, "0.25", "0.25", json!(0.25), "nan").outside("1.5"),
         Row::new("echo.delay_ms", json!(0), "20", "20", json!(20), "-1").outside("60001"),
         Row::new("echo.context_length", json!(131_072), "99", "99", json!(99), "1.5").outside("0"),
         Row::new("echo.dimensions", json!(256), "8", "8", json!(8), "[8]").outside("65537"),
+        Row::new("echo.load_delay_ms", json!(0), "20", "20", json!(20), "'long'").outside("600001"),
+        Row::new("echo.stall_after", Value::Null, "3", "3", json!(3), "-1"),
         Row::new("candle.source", Value::Null, "'models/a'", "models/a", json!("models/a"), "5"),
         Row::new("candle.instructions", Value::Null, "avx2", "\"avx2\"", json!("avx2"), "7"),
         Row::new("candle.threads", Value::Null, "2", "2", json!(2), "'all'").outside("0"),
@@ -92,6 +95,7 @@ fn rows() -> Vec<Row> {
         Row::new("server.body_timeout", json!("1m"), "'2min'", "2min", json!("2m"), "true"),
         Row::new("server.idle_timeout", json!("1m 15s"), "'1h'", "1h", json!("1h"), "[]"),
         Row::new("server.drain_timeout", json!("30s"), "'90s'", "90s", json!("1m 30s"), "'90 parsecs'"),
+        Row::new("server.exit_when_idle", Value::Null, "'5min'", "5min", json!("5m"), "'later'").outside("0"),
         Row::new("auth.keys", json!([]), "['x', 'ops:y']", "x,ops:y", json!(["[secret]", "[secret]"]), "5")
             .outside("['']"),
         Row::new("auth.keys_file", Value::Null, "'keys'", "keys", json!("keys"), "['x']"),
@@ -124,7 +128,10 @@ fn rows() -> Vec<Row> {
 }
 
 /// Keys that one table of `models` has too.
-const OF_A_MODEL: [&str; 16] = [
+const OF_A_MODEL: [&str; 19] = [
+    "required",
+    "echo.load_delay_ms",
+    "echo.stall_after",
     "candle.source",
     "candle.instructions",
     "candle.threads",

@@ -1,5 +1,7 @@
 //! Requests that come, pause and go while others run.
 
+use std::time::{Duration, Instant};
+
 use futures_util::StreamExt;
 use sconce::engine::{Config, Engine, Event, Memory, Request, Stop};
 
@@ -156,4 +158,35 @@ fn a_consumer_that_goes_wakes_an_engine_that_sleeps() {
         std::thread::yield_now();
     }
     assert_eq!(engine.stats().running, 0);
+}
+
+#[test]
+fn the_heartbeat_stands_still_in_a_step_that_hangs_and_nobody_is_busy_without_work() {
+    let (gate, hook) = Gate::new();
+    let engine = Engine::start(Box::new(Fake::with_hook(hook).0), config()).unwrap();
+    assert!(!engine.stats().is_busy());
+    let one = engine.submit(request(vec![1; 4], 1)).unwrap();
+    gate.entered();
+    let hung = engine.stats();
+    assert!(hung.is_busy() && hung.steps == 1, "{hung:?}");
+    gate.go();
+    assert_eq!(answers(one).only().tokens.len(), 1);
+    let until = Instant::now() + Duration::from_secs(30);
+    while engine.stats().is_busy() {
+        assert!(Instant::now() < until, "busy with nothing: {:?}", engine.stats());
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn an_engine_whose_consumers_all_pause_is_not_busy() {
+    let config = Config { buffered_tokens: 1, ..config() };
+    let engine = Engine::start(Box::new(Fake::new().0), config).unwrap();
+    let slow = engine.submit(request(vec![1; 10], 40)).unwrap();
+    let until = Instant::now() + Duration::from_secs(30);
+    while engine.stats().paused == 0 || engine.stats().is_busy() {
+        assert!(Instant::now() < until, "{:?}", engine.stats());
+        std::thread::yield_now();
+    }
+    assert_eq!(answers(slow).only().tokens.len(), 40);
 }

@@ -109,3 +109,16 @@ fn memory_is_known_before_loading() {
         assert!(memory.row > 0, "{name}");
     }
 }
+
+#[test]
+fn loading_tells_each_layer() {
+    let case = case("llama");
+    let directory = tempdir().unwrap();
+    write_shards(&case, directory.path());
+    let (sender, told) = std::sync::mpsc::channel();
+    let model = model::open(directory.path()).unwrap();
+    model.telling(move |done, of| sender.send((done, of)).unwrap()).load(&Options::default()).unwrap();
+    let layers = case.configs[0]["num_hidden_layers"].as_u64().unwrap() as usize;
+    assert!(layers > 1);
+    assert_eq!(told.iter().collect::<Vec<_>>(), (0..=layers).map(|done| (done, layers)).collect::<Vec<_>>());
+}

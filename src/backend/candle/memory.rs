@@ -1,12 +1,14 @@
 //! Memory that there is: what the machine can give and what its control group may take.
 
-use std::fs;
+use std::{fs, path::Path};
 
 /// Bytes that this process may still take, by `/proc/meminfo` and the limits of the control groups (cgroup v2) that it
 /// is in. `None` where the system does not tell.
 pub(super) fn available() -> Option<u64> {
     let machine = meminfo(&fs::read_to_string("/proc/meminfo").ok()?);
-    [machine, control_group()].into_iter().flatten().min()
+    let group = fs::read_to_string("/proc/self/cgroup").ok();
+    let group = group.and_then(|own| control_group(&own, Path::new("/sys/fs/cgroup")));
+    [machine, group].into_iter().flatten().min()
 }
 
 fn meminfo(text: &str) -> Option<u64> {
@@ -15,21 +17,19 @@ fn meminfo(text: &str) -> Option<u64> {
     Some(kib << 10)
 }
 
-/// The least that any of the nested groups has left.
-fn control_group() -> Option<u64> {
-    let own = fs::read_to_string("/proc/self/cgroup").ok()?;
-    let path = own.lines().find_map(|line| line.strip_prefix("0::/"))?.trim().to_owned();
+/// The least that any of the nested groups has left. `own` is the process's `/proc/self/cgroup`, `root` where the
+/// groups are.
+fn control_group(own: &str, root: &Path) -> Option<u64> {
+    let path = own.lines().find_map(|line| line.strip_prefix("0::/"))?.trim();
     let number = |group: &str, file: &str| -> Option<u64> {
-        fs::read_to_string(format!("/sys/fs/cgroup/{group}/{file}")).ok()?.trim().parse().ok()
+        fs::read_to_string(root.join(group).join(file)).ok()?.trim().parse().ok()
     };
-    let groups =
-        std::iter::successors(Some(path.as_str()), |group| group.rsplit_once('/').map(|(above, _)| above));
+    let groups = std::iter::successors(Some(path), |group| group.rsplit_once('/').map(|(above, _)| above));
     groups
         .filter_map(|group| {
             let limit = number(group, "memory.max")?;
             // Pages of mapped files are given back before anybody is killed for want of memory.
-            let cached =
-                fs::read_to_string(format!("/sys/fs/cgroup/{group}/memory.stat")).unwrap_or_default();
+            let cached = fs::read_to_string(root.join(group).join("memory.stat")).unwrap_or_default();
             let cached =
                 cached.lines().find_map(|line| line.strip_prefix("inactive_file ")?.trim().parse().ok());
             let used = number(group, "memory.current")?.saturating_sub(cached.unwrap_or(0));
@@ -47,5 +47,30 @@ mod tests {
         assert_eq!(meminfo("MemTotal:  9 kB\nMemAvailable:    2048 kB\n"), Some(2 << 20));
         assert_eq!(meminfo("MemTotal: 9 kB\n"), None);
         assert!(available().is_some_and(|bytes| bytes > 1 << 20));
+    }
+
+    #[test]
+    fn the_tightest_of_the_nested_groups_decides() {
+        let root = tempfile::tempdir().unwrap();
+        let group = |path: &str, files: &[(&str, &str)]| {
+            let directory = root.path().join(path);
+            fs::create_dir_all(&directory).unwrap();
+            for (name, text) in files {
+                fs::write(directory.join(name), text).unwrap();
+            }
+        };
+        // As systemd writes them for MemoryMax=1G in the service, and for its slice.
+        let own = "0::/system.slice/sconce.service\n";
+        let left = || control_group(own, root.path());
+        group("system.slice", &[("memory.max", "max\n"), ("memory.current", "9000000000\n")]);
+        group("system.slice/sconce.service", &[("memory.max", "max\n"), ("memory.current", "300\n")]);
+        assert_eq!(left(), None, "no limit");
+        group("system.slice/sconce.service", &[("memory.max", "1073741824\n")]);
+        assert_eq!(left(), Some(1_073_741_824 - 300));
+        group("system.slice/sconce.service", &[("memory.stat", "anon 100\ninactive_file 200\n")]);
+        assert_eq!(left(), Some(1_073_741_824 - 100), "pages of files are given back");
+        group("system.slice", &[("memory.max", "9000000400\n")]);
+        assert_eq!(left(), Some(400));
+        assert_eq!(control_group("1:name=systemd:/\n", root.path()), None, "the older hierarchy");
     }
 }

@@ -20,12 +20,13 @@ use std::{
     time::Instant,
 };
 
+use arc_swap::ArcSwap;
 use futures_util::future::{BoxFuture, FutureExt};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use self::{defaults::Defaults, words::Words};
-use super::{Backend, Metric, ModelCard, Readiness, Tokenizer};
+use super::{Backend, Heartbeat, Metric, ModelCard, Readiness, Tokenizer};
 use crate::{
     engine::{self, Engine, Memory},
     generation::{Chat, EmbeddingRequest, Embeddings, Error, Events, GenerationRequest, PromptText},
@@ -98,7 +99,11 @@ pub struct Candle {
     /// What is told of the model until it is loaded.
     unloaded: ModelCard,
     loaded: OnceLock<Arc<Loaded>>,
+    progress: Progress,
 }
+
+/// How far the loading is, in words.
+type Progress = Arc<ArcSwap<String>>;
 
 /// What the configuration says for requests that do not say.
 #[derive(Debug, Clone)]
@@ -135,6 +140,7 @@ impl Candle {
             settings,
             unloaded,
             loaded: OnceLock::new(),
+            progress: Arc::new(ArcSwap::from_pointee("loading".to_owned())),
         }
     }
 
@@ -144,7 +150,7 @@ impl Candle {
 }
 
 impl Loaded {
-    fn load(config: &Config, settings: &Settings, created: u64) -> Result<Self, String> {
+    fn load(config: &Config, settings: &Settings, created: u64, progress: &Progress) -> Result<Self, String> {
         let source = source(config)?;
         let lacking = |error: model::LoadError| error.to_string();
         let opened = model::open(source).map_err(lacking)?;
@@ -163,7 +169,10 @@ impl Loaded {
                 tracing::info!(source = %source.display(), seconds, "hashed the model's files");
                 made
             });
-            let model = opened.load(&options).map_err(lacking);
+            let layers = Arc::clone(progress);
+            let told = move |done, of| layers.store(Arc::new(format!("loading {done}/{of} layers")));
+            let model = opened.telling(told).load(&options).map_err(lacking);
+            progress.store(Arc::new("reading the files' fingerprint".to_owned()));
             (model, hashing.join().unwrap_or_else(|_| Err("hashing its files failed".to_owned())))
         });
         let card = ModelCard {
@@ -243,7 +252,7 @@ impl Backend for Candle {
 
     fn readiness(&self) -> Readiness {
         match self.loaded.get() {
-            None => Readiness::NotReady("loading".to_owned()),
+            None => Readiness::NotReady(self.progress.load().to_string()),
             Some(loaded) if loaded.engine.is_stopped() => {
                 Readiness::NotReady("the engine has stopped".to_owned())
             }
@@ -253,8 +262,10 @@ impl Backend for Candle {
 
     fn load(&self) -> BoxFuture<'_, Result<(), String>> {
         let (config, settings, created) = (self.config.clone(), self.settings.clone(), self.unloaded.created);
+        let progress = Arc::clone(&self.progress);
         async move {
-            let loading = tokio::task::spawn_blocking(move || Loaded::load(&config, &settings, created));
+            let loading =
+                tokio::task::spawn_blocking(move || Loaded::load(&config, &settings, created, &progress));
             let loaded = loading.await.map_err(|error| error.to_string())??;
             // Loaded once; a second call has nothing to add.
             let _ = self.loaded.set(Arc::new(loaded));
@@ -265,6 +276,13 @@ impl Backend for Candle {
 
     fn metrics(&self) -> Vec<Metric> {
         self.loaded.get().map_or_else(Vec::new, |loaded| metrics::metrics(&loaded.engine.stats()))
+    }
+
+    fn heartbeat(&self) -> Option<Heartbeat> {
+        let engine = &self.loaded.get()?.engine;
+        let stats = engine.stats();
+        // An engine that has ended takes no step any more, which is not what anybody who waits for one wants.
+        Some(Heartbeat { steps: stats.steps, busy: stats.is_busy() || engine.is_stopped() })
     }
 
     fn generate(&self, request: GenerationRequest) -> BoxFuture<'_, Result<Events, Error>> {

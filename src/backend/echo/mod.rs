@@ -13,17 +13,19 @@ mod check;
 mod embedding;
 mod instance;
 mod pattern;
+mod pretence;
 mod scalar;
 mod tokens;
 
 use std::{borrow::Cow, collections::HashSet, iter, time::Duration};
 
-use futures_util::future::{BoxFuture, FutureExt, ready};
+use futures_util::future::{BoxFuture, FutureExt, pending, ready};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::{Backend, ModelCard, Readiness, Tokenizer};
+use self::pretence::Pretence;
+use super::{Backend, Heartbeat, ModelCard, Readiness, Tokenizer};
 use crate::generation::{
     Chat, EmbeddingRequest, Embeddings, Error, Events, FinishReason, GenerationEvent, GenerationRequest,
     Input, Prompt, PromptText, ResponseFormat, Role, SamplingParams, TokenLogprob, Tool, ToolChoice,
@@ -55,6 +57,13 @@ pub struct Config {
     #[garde(range(min = 1, max = LONGEST_EMBEDDING))]
     #[schemars(range(min = 1, max = LONGEST_EMBEDDING))]
     pub dimensions: u32,
+    /// Milliseconds that loading takes, for tests of what waits for a model.
+    #[garde(range(max = 600_000))]
+    #[schemars(range(max = 600_000))]
+    pub load_delay_ms: u64,
+    /// After this many requests the backend takes more and answers none, as one that hangs would, for tests of what
+    /// watches over it. Unset: it never hangs.
+    pub stall_after: Option<u32>,
 }
 
 /// Two thousand of them are still an answer that can be sent.
@@ -64,7 +73,7 @@ const MOST_NUMBERS: usize = 4 << 20;
 
 impl Default for Config {
     fn default() -> Self {
-        Self { delay_ms: 0, context_length: 131_072, dimensions: 256 }
+        Self { delay_ms: 0, context_length: 131_072, dimensions: 256, load_delay_ms: 0, stall_after: None }
     }
 }
 
@@ -75,6 +84,7 @@ pub struct Echo {
     delay: Duration,
     dimensions: u32,
     max_tokens: u32,
+    pretence: Pretence,
 }
 
 impl Echo {
@@ -91,6 +101,7 @@ impl Echo {
             delay: Duration::from_millis(config.echo.delay_ms),
             dimensions: config.echo.dimensions,
             max_tokens: config.max_tokens,
+            pretence: Pretence::new(&config.echo),
         }
     }
 
@@ -351,10 +362,26 @@ impl Backend for Echo {
     }
 
     fn readiness(&self) -> Readiness {
-        Readiness::Ready
+        self.pretence.readiness()
+    }
+
+    fn load(&self) -> BoxFuture<'_, Result<(), String>> {
+        self.pretence.load().map(Ok).boxed()
+    }
+
+    /// There is nothing to warm up, and the delay of answers is meant for clients.
+    fn warm_up(&self) -> BoxFuture<'_, Result<(), String>> {
+        ready(Ok(())).boxed()
+    }
+
+    fn heartbeat(&self) -> Option<Heartbeat> {
+        Some(self.pretence.heartbeat())
     }
 
     fn generate(&self, request: GenerationRequest) -> BoxFuture<'_, Result<Events, Error>> {
+        if !self.pretence.goes_on() {
+            return pending().boxed();
+        }
         let begun =
             self.answer(&request).map(|answer| Box::pin(play(answer, &request, self.delay)) as Events);
         ready(begun).boxed()

@@ -14,6 +14,7 @@ use super::{
     builder::{Builder, Linear},
     description::Description,
     error::LoadError,
+    loader::Progress,
     tensors::{Tensor, Tensors},
 };
 use crate::kernels::{
@@ -75,6 +76,7 @@ impl Decoder {
         description: &Description,
         tensors: &dyn Tensors,
         kv: KvType,
+        progress: &Progress,
     ) -> Result<Self, LoadError> {
         let Description { vocabulary, hidden, context_length, .. } = *description;
         let builder = Builder::new(&cpu, tensors, description.prefix, description.transposed);
@@ -94,8 +96,13 @@ impl Decoder {
             positions: description.embedding.positions.as_ref().map(position_rows).transpose()?,
             norm: builder.optional_norm(description.embedding.norm.as_ref(), hidden)?,
         };
-        let layers = description.layers.iter().map(|layer| Layer::build(&builder, layer, hidden));
-        let layers: Vec<Layer> = layers.collect::<Result<_, _>>()?;
+        let count = description.layers.len();
+        let mut layers = Vec::with_capacity(count);
+        for layer in &description.layers {
+            progress(layers.len(), count);
+            layers.push(Layer::build(&builder, layer, hidden)?);
+        }
+        progress(count, count);
         let norm = builder.optional_norm(description.norm.as_ref(), hidden)?;
         builder.finish(description.head.is_none().then_some("lm_head"))?;
         let shape = Shape { vocabulary, context_length, block_bytes: block_bytes(description, kv) };
