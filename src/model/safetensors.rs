@@ -3,7 +3,6 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
-    ops::Range,
     path::Path,
     sync::Arc,
 };
@@ -15,7 +14,7 @@ use super::{
     error::LoadError,
     tensors::{Bytes, Tensor, Tensors},
 };
-use crate::kernels::{Dtype, mapped::Mapped};
+use crate::kernels::{Dtype, Quantization, mapped::Mapped};
 
 const SINGLE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
@@ -24,10 +23,18 @@ const INDEX: &str = "model.safetensors.index.json";
 pub(super) struct Directory(BTreeMap<String, Entry>);
 
 struct Entry {
-    file: Arc<Mapped>,
-    range: Range<usize>,
-    dtype: StoredDtype,
+    bytes: Bytes,
+    kind: Kind,
     shape: Vec<usize>,
+}
+
+enum Kind {
+    Plain(Dtype),
+    /// Nibbles here, exponents there.
+    Mxfp4 {
+        scales: Bytes,
+    },
+    Unknown(StoredDtype),
 }
 
 impl Directory {
@@ -39,6 +46,7 @@ impl Directory {
         let mut entries = BTreeMap::new();
         if !directory.join(INDEX).exists() {
             read_file(&directory.join(SINGLE), &mut entries)?;
+            join_mxfp4(&mut entries);
             return Ok(Self(entries));
         }
         let promised = read_index(&directory.join(INDEX))?;
@@ -47,7 +55,10 @@ impl Directory {
         }
         match promised.keys().find(|name| !entries.contains_key(*name)) {
             Some(name) => Err(LoadError::MissingTensor(name.clone())),
-            None => Ok(Self(entries)),
+            None => {
+                join_mxfp4(&mut entries);
+                Ok(Self(entries))
+            }
         }
     }
 }
@@ -84,15 +95,55 @@ fn read_file(path: &Path, entries: &mut BTreeMap<String, Entry>) -> Result<(), L
         if data + end > file.len() {
             return Err(format(format!("the file ends before tensor {name}")));
         }
-        let entry = Entry {
-            file: Arc::clone(&file),
-            range: data + start..data + end,
-            dtype: info.dtype,
-            shape: info.shape.clone(),
+        let kind = match info.dtype {
+            StoredDtype::F32 => Kind::Plain(Dtype::F32),
+            StoredDtype::F16 => Kind::Plain(Dtype::F16),
+            StoredDtype::BF16 => Kind::Plain(Dtype::Bf16),
+            other => Kind::Unknown(other),
         };
+        let bytes = Bytes::Mapped(Arc::clone(&file), data + start..data + end);
+        let entry = Entry { bytes, kind, shape: info.shape.clone() };
         entries.insert(name, entry);
     }
     Ok(())
+}
+
+/// Makes one tensor [experts, outputs, inputs] of each pair `{name}_blocks` [experts, outputs, inputs / 32, 16] and
+/// `{name}_scales` [experts, outputs, inputs / 32] of bytes, as gpt-oss is published.
+fn join_mxfp4(entries: &mut BTreeMap<String, Entry>) {
+    let is_bytes = |entry: &Entry| matches!(entry.kind, Kind::Unknown(StoredDtype::U8));
+    let names: Vec<String> =
+        entries.keys().filter_map(|name| name.strip_suffix("_blocks").map(str::to_owned)).collect();
+    for name in names {
+        let (blocks_name, scales_name) = (format!("{name}_blocks"), format!("{name}_scales"));
+        let (Some(blocks), Some(scales)) = (entries.get(&blocks_name), entries.get(&scales_name)) else {
+            continue;
+        };
+        let &[experts, outputs, count, 16] = &blocks.shape[..] else { continue };
+        if !is_bytes(blocks) || !is_bytes(scales) || scales.shape != [experts, outputs, count] {
+            continue;
+        }
+        let joined = Entry {
+            bytes: blocks.bytes.clone(),
+            kind: Kind::Mxfp4 { scales: scales.bytes.clone() },
+            shape: vec![experts, outputs, count * 32],
+        };
+        entries.remove(&blocks_name);
+        entries.remove(&scales_name);
+        entries.insert(name, joined);
+    }
+}
+
+/// Blocks as GGUF has them: the exponent, then a byte for elements `i` and `i + 16`. Here a byte holds neighbours
+/// (transformers' `integrations/mxfp4.py`).
+fn mxfp4_blocks(nibbles: &[u8], scales: &[u8]) -> Vec<u8> {
+    let mut blocks = Vec::with_capacity(scales.len() * 17);
+    for (nibbles, scale) in nibbles.as_chunks::<16>().0.iter().zip(scales) {
+        let element = |i: usize| nibbles[i / 2] >> (i % 2 * 4) & 15;
+        blocks.push(*scale);
+        blocks.extend((0..16).map(|i| element(i) | element(i + 16) << 4));
+    }
+    blocks
 }
 
 impl Tensors for Directory {
@@ -101,26 +152,34 @@ impl Tensors for Directory {
     }
 
     fn bytes(&self) -> u64 {
-        self.0.values().map(|entry| entry.range.len() as u64).sum()
+        let of = |entry: &Entry| match &entry.kind {
+            Kind::Mxfp4 { scales } => entry.bytes.len() + scales.len(),
+            _ => entry.bytes.len(),
+        };
+        self.0.values().map(|entry| of(entry) as u64).sum()
     }
 
-    fn loaded_bytes(&self, name: &str) -> Option<u64> {
-        self.0.get(name).map(|entry| entry.range.len() as u64)
-    }
-
-    fn is_mapped(&self, name: &str) -> bool {
-        self.0.contains_key(name)
+    fn shape(&self, name: &str) -> Option<(Dtype, &[usize])> {
+        let entry = self.0.get(name)?;
+        match entry.kind {
+            Kind::Plain(dtype) => Some((dtype, &entry.shape)),
+            Kind::Mxfp4 { .. } => Some((Dtype::Quantized(Quantization::Mxfp4), &entry.shape)),
+            Kind::Unknown(_) => None,
+        }
     }
 
     fn tensor(&self, name: &str) -> Result<Option<Tensor>, LoadError> {
         let Some(entry) = self.0.get(name) else { return Ok(None) };
-        let dtype = match entry.dtype {
-            StoredDtype::F32 => Dtype::F32,
-            StoredDtype::F16 => Dtype::F16,
-            StoredDtype::BF16 => Dtype::Bf16,
-            other => return Err(LoadError::Dtype { name: name.to_owned(), dtype: format!("{other:?}") }),
+        let (dtype, bytes) = match &entry.kind {
+            Kind::Plain(dtype) => (*dtype, entry.bytes.clone()),
+            Kind::Mxfp4 { scales } => {
+                let blocks = mxfp4_blocks(&entry.bytes, scales);
+                (Dtype::Quantized(Quantization::Mxfp4), Bytes::Owned(blocks.into()))
+            }
+            Kind::Unknown(other) => {
+                return Err(LoadError::Dtype { name: name.to_owned(), dtype: format!("{other:?}") });
+            }
         };
-        let bytes = Bytes::Mapped(Arc::clone(&entry.file), entry.range.clone());
         Ok(Some(Tensor { dtype, shape: entry.shape.clone(), bytes }))
     }
 }

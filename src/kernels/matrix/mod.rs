@@ -11,6 +11,7 @@ use super::{
     aligned::Aligned,
     cpu::Cpu,
     dtype::{Dtype, Element},
+    quantized::{self, blocks::Quantization, rows::Rows},
     simd::LANES,
     split::Split,
 };
@@ -18,10 +19,17 @@ use super::{
 /// Panels that one task multiplies: 128 columns, eight accumulators for a single row.
 const GROUP: usize = 8;
 
-/// Weights of `n` outputs by `k` inputs in the dtype they came in, packed.
+/// Weights of `n` outputs by `k` inputs in the types they came in, packed.
 pub struct Matrix {
     n: usize,
     k: usize,
+    segments: Vec<Segment>,
+}
+
+/// Outputs of one type, one after the other.
+struct Segment {
+    first: usize,
+    n: usize,
     panels: Panels,
 }
 
@@ -29,9 +37,11 @@ enum Panels {
     F32(Aligned<f32>),
     F16(Aligned<f16>),
     Bf16(Aligned<bf16>),
+    Quantized(quantized::Panels),
 }
 
-/// The `k` weights of one output: elements `first`, `first + step`, … of little-endian data.
+/// The `k` weights of one output: elements `first`, `first + step`, … of little-endian data. Of quantized types they are
+/// whole blocks, and `step` is 1.
 #[derive(Debug, Clone, Copy)]
 pub struct Row<'a> {
     pub data: &'a [u8],
@@ -41,26 +51,37 @@ pub struct Row<'a> {
 }
 
 impl Matrix {
-    /// Packs rows of `k` weights each. They keep their dtype when all have the same, and become f32 otherwise.
+    /// Packs rows of `k` weights each, which keep their types.
     ///
     /// # Panics
-    /// When a row's data end early.
+    /// When a row's data end early, or a quantized row is not of whole blocks.
     #[must_use]
     pub fn pack(cpu: &Cpu, k: usize, rows: &[Row<'_>]) -> Self {
-        let dtype = rows.first().map_or(Dtype::F32, |row| row.dtype);
-        let dtype = if rows.iter().all(|row| row.dtype == dtype) { dtype } else { Dtype::F32 };
-        let panels = match dtype {
-            Dtype::F32 => Panels::F32(pack(cpu, k, rows, |row, i| row.dtype.read(row.data, i))),
-            Dtype::F16 => Panels::F16(pack(cpu, k, rows, |row, i| f16::read(row.data, i))),
-            Dtype::Bf16 => Panels::Bf16(pack(cpu, k, rows, |row, i| bf16::read(row.data, i))),
-        };
-        Self { n: rows.len(), k, panels }
+        let mut segments = Vec::new();
+        let mut first = 0;
+        for rows in rows.chunk_by(|a, b| a.dtype == b.dtype) {
+            let panels = match rows[0].dtype {
+                Dtype::F32 => Panels::F32(pack(cpu, k, rows, |row, i| row.dtype.read(row.data, i))),
+                Dtype::F16 => Panels::F16(pack(cpu, k, rows, |row, i| f16::read(row.data, i))),
+                Dtype::Bf16 => Panels::Bf16(pack(cpu, k, rows, |row, i| bf16::read(row.data, i))),
+                Dtype::Quantized(kind) => {
+                    let rows: Vec<&[u8]> = rows.iter().map(|row| blocks(row, kind)).collect();
+                    Panels::Quantized(quantized::Panels::pack(cpu, kind, k, &rows))
+                }
+            };
+            segments.push(Segment { first, n: rows.len(), panels });
+            first += rows.len();
+        }
+        Self { n: rows.len(), k, segments }
     }
 
-    /// Bytes that a packed matrix of `n` outputs and `k` inputs takes.
+    /// Bytes that packed weights of `n` outputs and `k` inputs of one type take.
     #[must_use]
     pub fn bytes(n: usize, k: usize, dtype: Dtype) -> usize {
-        n.next_multiple_of(LANES) * k * dtype.size()
+        match dtype {
+            Dtype::Quantized(kind) => quantized::Panels::bytes(kind, n, k),
+            _ => n.next_multiple_of(LANES) * k * dtype.block().1,
+        }
     }
 
     /// Outputs.
@@ -75,30 +96,26 @@ impl Matrix {
         self.k
     }
 
-    #[must_use]
-    pub fn dtype(&self) -> Dtype {
-        match self.panels {
-            Panels::F32(_) => Dtype::F32,
-            Panels::F16(_) => Dtype::F16,
-            Panels::Bf16(_) => Dtype::Bf16,
-        }
-    }
-
     /// The weights of output `n`, as an embedding table that is also the head has to give them.
     ///
     /// # Panics
     /// When there is no such output, or `out` is not `k` long.
     pub fn row(&self, n: usize, out: &mut [f32]) {
         assert!(n < self.n && out.len() == self.k, "a row of the matrix");
+        let within = |segment: &&Segment| (segment.first..segment.first + segment.n).contains(&n);
+        let Some(segment) = self.segments.iter().find(within) else { return };
+        let n = n - segment.first;
         let first = n / LANES * self.k * LANES + n % LANES;
-        match &self.panels {
+        match &segment.panels {
             Panels::F32(panels) => gather(panels, first, out),
             Panels::F16(panels) => gather(panels, first, out),
             Panels::Bf16(panels) => gather(panels, first, out),
+            Panels::Quantized(panels) => panels.row(n, out),
         }
     }
 
-    /// `x` [m, k] times the weights, plus `bias` [n], into `out` [m, n].
+    /// `x` [m, k] times the weights, plus `bias` [n], into `out` [m, n]. Quantized weights are multiplied by rows that are
+    /// quantized too: their error is that of 8 bits with a scale for each 32 inputs.
     ///
     /// # Panics
     /// When a length does not fit.
@@ -106,22 +123,72 @@ impl Matrix {
         let m = x.len() / self.k;
         assert_eq!((x.len(), out.len()), (m * self.k, m * self.n), "rows of the matrix's lengths");
         assert!(bias.is_none_or(|bias| bias.len() == self.n), "a bias for each output");
-        match &self.panels {
-            Panels::F32(panels) => self.product(cpu, x, panels, bias, out),
-            Panels::F16(panels) => self.product(cpu, x, panels, bias, out),
-            Panels::Bf16(panels) => self.product(cpu, x, panels, bias, out),
-        }
-    }
-
-    fn product<T: Element>(&self, cpu: &Cpu, x: &[f32], panels: &[T], bias: Option<&[f32]>, out: &mut [f32]) {
-        let panels = panels.as_chunks::<LANES>().0;
-        let count = self.n.div_ceil(LANES);
+        let quantized = |segment: &Segment| matches!(segment.panels, Panels::Quantized(_));
+        let rows = self.segments.iter().any(quantized).then(|| Rows::quantize(cpu, x, self.k));
         let out = Split::new(out);
-        cpu.pool.run(count.div_ceil(GROUP), &|task| {
-            let group = task * GROUP..((task + 1) * GROUP).min(count);
-            cpu.isa.run(tile::Columns { n: self.n, k: self.k, x, panels, bias, out, group });
+        let tasks = self.segments.iter().map(Segment::tasks).sum();
+        cpu.pool.run(tasks, &|mut task| {
+            for segment in &self.segments {
+                let own = segment.tasks();
+                if task < own {
+                    return segment.run(cpu, task, self, (x, rows.as_ref()), bias, out);
+                }
+                task -= own;
+            }
         });
     }
+}
+
+impl Segment {
+    /// Panels in a task.
+    fn group(&self) -> usize {
+        if matches!(self.panels, Panels::Quantized(_)) { quantized::GROUP } else { GROUP }
+    }
+
+    fn tasks(&self) -> usize {
+        self.n.div_ceil(LANES * self.group())
+    }
+
+    fn run(
+        &self,
+        cpu: &Cpu,
+        task: usize,
+        matrix: &Matrix,
+        (x, rows): (&[f32], Option<&Rows>),
+        bias: Option<&[f32]>,
+        out: Split<'_, f32>,
+    ) {
+        let Self { first, n, .. } = *self;
+        let group = task * self.group()..((task + 1) * self.group()).min(n.div_ceil(LANES));
+        let (k, width) = (matrix.k, matrix.n);
+        match &self.panels {
+            Panels::F32(panels) => {
+                let (panels, _) = panels.as_chunks();
+                cpu.isa.run(tile::Columns { n, first, width, k, x, panels, bias, out, group });
+            }
+            Panels::F16(panels) => {
+                let (panels, _) = panels.as_chunks();
+                cpu.isa.run(tile::Columns { n, first, width, k, x, panels, bias, out, group });
+            }
+            Panels::Bf16(panels) => {
+                let (panels, _) = panels.as_chunks();
+                cpu.isa.run(tile::Columns { n, first, width, k, x, panels, bias, out, group });
+            }
+            Panels::Quantized(panels) => {
+                if let Some(rows) = rows {
+                    let columns = quantized::Columns { n, first, width, bias, out, group };
+                    panels.columns(cpu, rows, columns);
+                }
+            }
+        }
+    }
+}
+
+/// A quantized row's bytes.
+fn blocks<'a>(row: &Row<'a>, kind: Quantization) -> &'a [u8] {
+    let (elements, size) = kind.block();
+    assert!(row.step == 1 && row.first.is_multiple_of(elements), "whole blocks in a row");
+    &row.data[row.first / elements * size..]
 }
 
 fn gather<T: Element>(panels: &[T], first: usize, out: &mut [f32]) {

@@ -15,6 +15,7 @@ fn each(f: impl Fn(usize) -> f32) -> [f32; LANES] {
 
 impl Simd for Scalar {
     type Lanes = [f32; LANES];
+    type Ints = [i32; LANES];
     const WIDE: bool = false;
 
     #[inline(always)]
@@ -73,5 +74,36 @@ impl Simd for Scalar {
     fn pow2(self, n: Self::Lanes) -> Self::Lanes {
         #[expect(clippy::cast_possible_truncation, reason = "whole numbers between -126 and 127")]
         each(|i| f32::from_bits(((n[i] as i32).wrapping_add(127) as u32) << 23))
+    }
+    #[inline(always)]
+    fn ints(self, x: i32) -> Self::Ints {
+        [x; LANES]
+    }
+    #[inline(always)]
+    fn floats(self, x: Self::Ints) -> Self::Lanes {
+        #[expect(clippy::cast_precision_loss, reason = "to nearest, as the instructions do")]
+        each(|i| x[i] as f32)
+    }
+    #[inline(always)]
+    fn dot(self, mut sums: Self::Ints, weights: &[u8; 4 * LANES], x: [i8; 4]) -> Self::Ints {
+        for (i, sum) in sums.iter_mut().enumerate() {
+            for j in 0..4 {
+                *sum += i32::from(weights[4 * i + j]) * i32::from(x[j]);
+            }
+        }
+        sums
+    }
+    #[inline(always)]
+    fn dot_signed(self, mut sums: Self::Ints, weights: &[u8; 4 * LANES], x: [i8; 4]) -> Self::Ints {
+        for (i, sum) in sums.iter_mut().enumerate() {
+            for j in 0..4 {
+                *sum += (i32::from(weights[4 * i + j]) - 128) * i32::from(x[j]);
+            }
+        }
+        sums
+    }
+    #[inline(always)]
+    fn signed_start(self, _: i32) -> Self::Ints {
+        self.ints(0)
     }
 }

@@ -1,9 +1,5 @@
-//! GGUF files of the architectures that `metadata` lists.
-//!
-//! In this first cut quantized weights are widened to `f32` when they are loaded: four bytes a weight, which
-//! [`Memory`](super::Memory) tells. Kernels of exact integer dot products come in its place.
+//! GGUF files of the architectures that `metadata` lists. Quantized weights stay as they are.
 
-mod blocks;
 mod metadata;
 mod names;
 mod reader;
@@ -16,8 +12,7 @@ use super::{
     error::LoadError,
     tensors::{Bytes, Tensor, Tensors},
 };
-use crate::kernels::{Dtype, mapped::Mapped, rotary::Pairing};
-use blocks::Kind;
+use crate::kernels::{Dtype, Quantization, mapped::Mapped, rotary::Pairing};
 
 /// A mapped file.
 pub(super) struct Gguf {
@@ -30,7 +25,7 @@ pub(super) struct Gguf {
 
 struct Entry {
     range: Range<usize>,
-    kind: Kind,
+    dtype: Dtype,
     shape: Vec<usize>,
 }
 
@@ -48,11 +43,11 @@ impl Gguf {
         let mut tables = BTreeMap::new();
         for tensor in header.tensors {
             let name = names::to_hugging_face(&architecture, &tensor.name);
-            let Some(kind) = Kind::from_number(tensor.kind) else {
+            let Some(dtype) = dtype(tensor.kind) else {
                 let dtype = format!("number {} of ggml", tensor.kind);
                 return Err(LoadError::Dtype { name: tensor.name, dtype });
             };
-            let (elements, size) = kind.block();
+            let (elements, size) = dtype.block();
             let count = tensor.shape.iter().try_fold(1usize, |count, side| count.checked_mul(*side));
             let count = count.ok_or_else(|| format(format!("tensor {} is too large", tensor.name)))?;
             if !tensor.shape.last().is_some_and(|row| row.is_multiple_of(elements)) {
@@ -63,9 +58,11 @@ impl Gguf {
             let (Some(start), Some(end)) = (start, end.filter(|end| *end <= file.len())) else {
                 return Err(format(format!("the file ends before tensor {}", tensor.name)));
             };
-            let entry = Entry { range: start..end, kind, shape: tensor.shape };
+            let entry = Entry { range: start..end, dtype, shape: tensor.shape };
             if tensor.name.starts_with("rope_f") {
-                tables.insert(tensor.name, kind.dequantize(&file[start..end]));
+                let mut table = vec![0.0; count];
+                dtype.widen(&file[start..end], 0, &mut table);
+                tables.insert(tensor.name, table);
             } else {
                 entries.insert(name.unwrap_or(tensor.name), entry);
             }
@@ -125,38 +122,34 @@ impl Tensors for Gguf {
         self.entries.values().map(|entry| entry.range.len() as u64).sum()
     }
 
-    fn loaded_bytes(&self, name: &str) -> Option<u64> {
-        let entry = self.entries.get(name)?;
-        let size = dtype(entry.kind).unwrap_or(Dtype::F32).size();
-        Some((entry.shape.iter().product::<usize>() * size) as u64)
-    }
-
-    fn is_mapped(&self, name: &str) -> bool {
-        self.entries.get(name).is_some_and(|entry| dtype(entry.kind).is_some())
+    fn shape(&self, name: &str) -> Option<(Dtype, &[usize])> {
+        self.entries.get(name).map(|entry| (entry.dtype, &entry.shape[..]))
     }
 
     fn tensor(&self, name: &str) -> Result<Option<Tensor>, LoadError> {
-        let Some(entry) = self.entries.get(name) else { return Ok(None) };
-        let shape = entry.shape.clone();
-        Ok(Some(match dtype(entry.kind) {
-            Some(dtype) => {
-                Tensor { dtype, shape, bytes: Bytes::Mapped(Arc::clone(&self.file), entry.range.clone()) }
-            }
-            None => {
-                let values = entry.kind.dequantize(&self.file[entry.range.clone()]);
-                let bytes = values.into_iter().flat_map(f32::to_le_bytes).collect();
-                Tensor { dtype: Dtype::F32, shape, bytes: Bytes::Owned(bytes) }
-            }
-        }))
+        let tensor = |entry: &Entry| {
+            let bytes = Bytes::Mapped(Arc::clone(&self.file), entry.range.clone());
+            Tensor { dtype: entry.dtype, shape: entry.shape.clone(), bytes }
+        };
+        Ok(self.entries.get(name).map(tensor))
     }
 }
 
-/// The type that kernels read as it is; None where blocks are widened.
-fn dtype(kind: Kind) -> Option<Dtype> {
-    match kind {
-        Kind::F32 => Some(Dtype::F32),
-        Kind::F16 => Some(Dtype::F16),
-        Kind::Bf16 => Some(Dtype::Bf16),
-        _ => None,
-    }
+/// An element type by its number in ggml (`ggml.h`, `enum ggml_type`).
+fn dtype(number: u32) -> Option<Dtype> {
+    Some(match number {
+        0 => Dtype::F32,
+        1 => Dtype::F16,
+        2 => Dtype::Quantized(Quantization::Q4_0),
+        3 => Dtype::Quantized(Quantization::Q4_1),
+        6 => Dtype::Quantized(Quantization::Q5_0),
+        7 => Dtype::Quantized(Quantization::Q5_1),
+        8 => Dtype::Quantized(Quantization::Q8_0),
+        12 => Dtype::Quantized(Quantization::Q4K),
+        13 => Dtype::Quantized(Quantization::Q5K),
+        14 => Dtype::Quantized(Quantization::Q6K),
+        30 => Dtype::Bf16,
+        39 => Dtype::Quantized(Quantization::Mxfp4),
+        _ => return None,
+    })
 }
