@@ -117,8 +117,15 @@ impl Model {
     /// # Errors
     /// When a tensor is missing, has another shape than the configuration says, or has no place in the architecture.
     pub fn load(self, options: &Options) -> Result<Box<dyn Forward>, LoadError> {
+        self.load_on(Cpu::new(options.threads), options)
+    }
+
+    /// As [`Model::load`], on a CPU of the caller's: the answers are the same, whichever it is.
+    ///
+    /// # Errors
+    /// As [`Model::load`].
+    pub fn load_on(self, cpu: Cpu, options: &Options) -> Result<Box<dyn Forward>, LoadError> {
         let description = self.describe(options)?;
-        let cpu = Cpu::new(options.threads);
         Ok(Box::new(Decoder::build(cpu, &description, self.tensors(), options.kv)?))
     }
 }

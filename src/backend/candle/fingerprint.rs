@@ -5,7 +5,7 @@ use std::{fs, io, path::Path};
 use sha2::{Digest, Sha256};
 
 /// The arithmetic of the kernels; it grows when a change of theirs may change a bit of the logits.
-const ARITHMETIC: &str = "portable-1";
+const ARITHMETIC: &str = "portable-2";
 
 /// A hash of the model's files, of the context length (which some rotary embeddings depend on) and of the arithmetic.
 /// Threads, batches, caches and the instruction set are not in it: the answers do not depend on them.

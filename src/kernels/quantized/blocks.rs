@@ -101,7 +101,7 @@ impl Quantization {
 
     /// The quants of 32 elements of a block as numbers from 0 up, in the elements' order: what is stored, plus 128 where
     /// that has a sign. MXFP4's are codes.
-    #[inline]
+    #[inline(always)]
     pub(super) fn quants(self, block: &[u8], sub: usize) -> [u8; 32] {
         let nibble = |bytes: &[u8], i: usize| bytes[i % 16] >> (i / 16 * 4) & 15;
         let mut quants = [0; 32];

@@ -67,6 +67,7 @@ pub(super) trait Format: Send + Sync + 'static {
     }
 
     /// Places a row's quants of block `at` of `count`.
+    #[inline(always)]
     fn put(record: &mut [u8], count: usize, at: usize, lane: usize, quants: &[u8; rows::BLOCK]) {
         for (i, &quant) in quants.iter().enumerate() {
             let (group, byte) = (i / 4, lane * 4 + i % 4);
@@ -149,8 +150,10 @@ fn halves(bytes: &[u8], index: usize) -> [f16; LANES] {
 }
 
 #[inline(always)]
-fn bytes(bytes: &[u8], index: usize) -> &[u8] {
-    &bytes[index * LANES..(index + 1) * LANES]
+fn bytes(bytes: &[u8], index: usize) -> [u8; LANES] {
+    let mut line = [0; LANES];
+    line.copy_from_slice(&bytes[index * LANES..(index + 1) * LANES]);
+    line
 }
 
 fn put_half(scales: &mut [u8], index: usize, lane: usize, half: &[u8]) {
@@ -219,12 +222,18 @@ impl Scales for Exponents {
         scales[at * LANES + lane] = block[0];
     }
     #[inline(always)]
-    fn unpack<S: Simd>(_: S, scales: &[u8], count: usize, out: &mut Unpacked) {
+    fn unpack<S: Simd>(s: S, scales: &[u8], count: usize, out: &mut Unpacked) {
         for at in 0..count {
-            let exponents = bytes(scales, at);
+            // 2^(e - 128) from two powers, since it may be too small for a normal number.
+            let (mut low, mut high) = (bytes(scales, at), [0; LANES]);
             for i in 0..LANES {
-                out.scales[at][i] = blocks::half_power(exponents[i]);
+                high[i] = low[i] / 2;
+                low[i] -= high[i];
             }
+            let bias = s.splat(64.0);
+            let low = s.pow2(s.sub(s.load_u8(&low), bias));
+            let high = s.pow2(s.sub(s.load_u8(&high), bias));
+            s.store(s.mul(low, high), &mut out.scales[at]);
         }
     }
 }
@@ -255,11 +264,8 @@ impl Scales for Pairs {
             for (common, from, out) in
                 [(scale, at, &mut out.scales[at]), (minimum, count + at, &mut out.minima[at])]
             {
-                let own = bytes(&scales[64..], from);
-                for i in 0..LANES {
-                    out[i] = f32::from(own[i]);
-                }
-                s.store(s.mul(common, s.load(out)), out);
+                let own = s.load_u8(&bytes(&scales[64..], from));
+                s.store(s.mul(common, own), out);
             }
         }
     }
@@ -286,12 +292,8 @@ impl Scales for Signed {
     fn unpack<S: Simd>(s: S, scales: &[u8], count: usize, out: &mut Unpacked) {
         let scale = s.load_f16(&halves(scales, 0));
         for at in 0..count * 2 {
-            let own = bytes(&scales[32..], at);
-            let out = &mut out.scales[at];
-            for i in 0..LANES {
-                out[i] = f32::from(own[i].cast_signed());
-            }
-            s.store(s.mul(scale, s.load(out)), out);
+            let own = s.load_i8(&bytes(&scales[32..], at).map(u8::cast_signed));
+            s.store(s.mul(scale, own), &mut out.scales[at]);
         }
     }
 }

@@ -21,6 +21,9 @@ use crate::kernels::{
 /// Rows that go through a record before the next is unpacked: their sums and quants stay in the cache.
 const ROWS: usize = 64;
 
+/// Bytes between what is read and what is fetched: a record's arithmetic takes longer than the CPU looks ahead.
+const AHEAD: usize = 2048;
+
 /// The columns of a group of panels, for all rows.
 pub(super) struct Tiles<'a, F> {
     layout: Layout,
@@ -101,6 +104,12 @@ impl<F: Format> Tiles<'_, F> {
         for p in 0..P {
             let start = (panel + p) * self.layout.panel + blocks.start / RECORD * self.layout.record;
             records[p] = &self.bytes[start..start + F::bytes(count)];
+            // What comes after the end of these panels is the next ones.
+            let left = self.layout.panel - blocks.start / RECORD * self.layout.record;
+            for line in (AHEAD..AHEAD + records[p].len()).step_by(64) {
+                let skip = if line < left { 0 } else { (P - 1) * self.layout.panel };
+                s.prefetch(records[p], line + skip);
+            }
             F::unpack(s, records[p], count, &mut unpacked[p]);
         }
         let mut weights = [Weights { groups: &[], scales: &[], minima: &[] }; P];

@@ -60,6 +60,22 @@ impl<const VNNI: bool> Simd for Avx2<VNNI> {
         }
     }
     #[inline(always)]
+    fn load_u8(self, x: &[u8; LANES]) -> Self::Lanes {
+        // SAFETY: as in `load`.
+        unsafe {
+            let widen = |p| _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64(p)));
+            [widen(x.as_ptr().cast()), widen(x.as_ptr().add(8).cast())]
+        }
+    }
+    #[inline(always)]
+    fn load_i8(self, x: &[i8; LANES]) -> Self::Lanes {
+        // SAFETY: as in `load`.
+        unsafe {
+            let widen = |p| _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(p)));
+            [widen(x.as_ptr().cast()), widen(x.as_ptr().add(8).cast())]
+        }
+    }
+    #[inline(always)]
     fn store(self, x: Self::Lanes, out: &mut [f32; LANES]) {
         // SAFETY: as in `load`.
         unsafe {
@@ -111,6 +127,11 @@ impl<const VNNI: bool> Simd for Avx2<VNNI> {
             let power = |i: usize| _mm256_slli_epi32(_mm256_add_epi32(_mm256_cvttps_epi32(n[i]), bias), 23);
             [_mm256_castsi256_ps(power(0)), _mm256_castsi256_ps(power(1))]
         }
+    }
+    #[inline(always)]
+    fn prefetch(self, bytes: &[u8], at: usize) {
+        // SAFETY: an address that is not there is not fetched.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(bytes.as_ptr().wrapping_add(at).cast()) }
     }
     #[inline(always)]
     fn ints(self, x: i32) -> Self::Ints {

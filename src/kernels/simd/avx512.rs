@@ -57,6 +57,16 @@ impl<const VNNI: bool> Simd for Avx512<VNNI> {
         unsafe { _mm512_cvtph_ps(_mm256_loadu_si256(x.as_ptr().cast())) }
     }
     #[inline(always)]
+    fn load_u8(self, x: &[u8; LANES]) -> Self::Lanes {
+        // SAFETY: as in `load_bf16`.
+        unsafe { _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128(x.as_ptr().cast()))) }
+    }
+    #[inline(always)]
+    fn load_i8(self, x: &[i8; LANES]) -> Self::Lanes {
+        // SAFETY: as in `load_bf16`.
+        unsafe { _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(x.as_ptr().cast()))) }
+    }
+    #[inline(always)]
     fn store(self, x: Self::Lanes, out: &mut [f32; LANES]) {
         op!(_mm512_storeu_ps(out.as_mut_ptr(), x));
     }
@@ -100,6 +110,11 @@ impl<const VNNI: bool> Simd for Avx512<VNNI> {
             let biased = _mm512_add_epi32(_mm512_cvttps_epi32(n), _mm512_set1_epi32(127));
             _mm512_castsi512_ps(_mm512_slli_epi32(biased, 23))
         }
+    }
+    #[inline(always)]
+    fn prefetch(self, bytes: &[u8], at: usize) {
+        // SAFETY: an address that is not there is not fetched.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(bytes.as_ptr().wrapping_add(at).cast()) }
     }
     #[inline(always)]
     fn ints(self, x: i32) -> Self::Ints {

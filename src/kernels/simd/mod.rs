@@ -31,6 +31,8 @@ pub trait Simd: Copy {
     /// bfloat16 is the upper half of an `f32`.
     fn load_bf16(self, x: &[bf16; LANES]) -> Self::Lanes;
     fn load_f16(self, x: &[f16; LANES]) -> Self::Lanes;
+    fn load_u8(self, x: &[u8; LANES]) -> Self::Lanes;
+    fn load_i8(self, x: &[i8; LANES]) -> Self::Lanes;
     fn store(self, x: Self::Lanes, out: &mut [f32; LANES]);
 
     fn add(self, a: Self::Lanes, b: Self::Lanes) -> Self::Lanes;
@@ -48,6 +50,11 @@ pub trait Simd: Copy {
     /// `2^n` of whole numbers between -126 and 127.
     fn pow2(self, n: Self::Lanes) -> Self::Lanes;
 
+    /// Asks for the cache line of `bytes[at]`, which may lie beyond the slice.
+    #[inline(always)]
+    fn prefetch(self, bytes: &[u8], at: usize) {
+        let _ = (bytes, at);
+    }
     fn ints(self, x: i32) -> Self::Ints;
     /// The nearest `f32`; exact within ±2^24.
     fn floats(self, x: Self::Ints) -> Self::Lanes;

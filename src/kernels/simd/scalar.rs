@@ -35,6 +35,14 @@ impl Simd for Scalar {
         each(|i| x[i].to_f32())
     }
     #[inline(always)]
+    fn load_u8(self, x: &[u8; LANES]) -> Self::Lanes {
+        each(|i| f32::from(x[i]))
+    }
+    #[inline(always)]
+    fn load_i8(self, x: &[i8; LANES]) -> Self::Lanes {
+        each(|i| f32::from(x[i]))
+    }
+    #[inline(always)]
     fn store(self, x: Self::Lanes, out: &mut [f32; LANES]) {
         *out = x;
     }

@@ -8,11 +8,15 @@ use std::{collections::BTreeMap, ops::Range, path::Path, sync::Arc};
 
 use super::{
     config::Config,
-    description::{Description, HeadNorm, Norm},
+    description::{
+        Description, ExpertWeights, FeedForward, FusedOrder, HeadNorm, Linear, Mlp, Norm, Projections, Up,
+    },
     error::LoadError,
     tensors::{Bytes, Tensor, Tensors},
 };
 use crate::kernels::{Dtype, Quantization, mapped::Mapped, rotary::Pairing};
+use metadata::Facts;
+use names::Name;
 
 /// A mapped file.
 pub(super) struct Gguf {
@@ -39,10 +43,8 @@ impl Gguf {
         let format = |reason: String| LoadError::Format { path: path.to_owned(), reason };
         let header = reader::read(&file).map_err(format)?;
         let architecture = metadata::architecture(&header.metadata)?.to_owned();
-        let mut entries = BTreeMap::new();
-        let mut tables = BTreeMap::new();
+        let mut file_entries = BTreeMap::new();
         for tensor in header.tensors {
-            let name = names::to_hugging_face(&architecture, &tensor.name);
             let Some(dtype) = dtype(tensor.kind) else {
                 let dtype = format!("number {} of ggml", tensor.kind);
                 return Err(LoadError::Dtype { name: tensor.name, dtype });
@@ -58,27 +60,25 @@ impl Gguf {
             let (Some(start), Some(end)) = (start, end.filter(|end| *end <= file.len())) else {
                 return Err(format(format!("the file ends before tensor {}", tensor.name)));
             };
-            let entry = Entry { range: start..end, dtype, shape: tensor.shape };
-            if tensor.name.starts_with("rope_f") {
-                let mut table = vec![0.0; count];
-                dtype.widen(&file[start..end], 0, &mut table);
-                tables.insert(tensor.name, table);
-            } else {
-                entries.insert(name.unwrap_or(tensor.name), entry);
-            }
+            file_entries.insert(tensor.name, Entry { range: start..end, dtype, shape: tensor.shape });
         }
-        let embedding = ["model.embed_tokens.weight", "transformer.wte.weight"]
-            .into_iter()
-            .find_map(|name| entries.get(name))
-            .ok_or_else(|| LoadError::MissingTensor("token_embd.weight".to_owned()))?;
-        let facts = metadata::Facts {
-            vocabulary: embedding.shape[0],
-            tied: !entries.contains_key("lm_head.weight"),
-            frequency_factors: tables.remove("rope_freqs.weight"),
-            long_factors: tables.remove("rope_factors_long.weight"),
-            short_factors: tables.remove("rope_factors_short.weight"),
+        let mut table = |name: &str| {
+            let entry: Entry = file_entries.remove(name)?;
+            let mut values = vec![0.0; entry.shape.iter().product()];
+            entry.dtype.widen(&file[entry.range], 0, &mut values);
+            Some(values)
+        };
+        let frequency_factors = table("rope_freqs.weight");
+        let long_factors = table("rope_factors_long.weight");
+        let short_factors = table("rope_factors_short.weight");
+        let facts = Facts {
+            shapes: file_entries.iter().map(|(name, entry)| (name.as_str(), &entry.shape[..])).collect(),
+            frequency_factors,
+            long_factors,
+            short_factors,
         };
         let config = metadata::config(&header.metadata, &facts)?;
+        let entries = rename(&architecture, file_entries);
         Ok(Self { file: Arc::new(file), entries, architecture, config })
     }
 
@@ -104,13 +104,68 @@ impl Gguf {
                 }
             }
         });
-        // and orders the rows of Llama's queries and keys so that neighbours turn together.
-        if self.architecture == "llama" {
+        // orders the rows of queries and keys so that neighbours turn together, where the architecture's graph wants it,
+        if metadata::turns_neighbours(&self.architecture) {
             for rotary in &mut description.rotary {
                 rotary.pairing = Pairing::Neighbours;
             }
         }
+        // puts all queries first, then all keys, then all values,
+        description.each(|_, layer| {
+            if let Projections::Fused { order, .. } = &mut layer.attention.projections {
+                *order = FusedOrder::Sections;
+            }
+        });
+        // and parts the gates of gpt-oss from what they gate.
+        description.each(|_, layer| {
+            if let FeedForward::Experts(experts) = &mut layer.feed_forward
+                && let ExpertWeights::Stacked { name, count, inner, .. } = &experts.weights
+            {
+                let linear = |e: usize, part: &str| Linear::new(format!("{name}.{e}.{part}_proj"), true);
+                let each = |e: usize| Mlp {
+                    inner: *inner,
+                    up: Up::Gated { gate: linear(e, "gate"), up: linear(e, "up") },
+                    down: linear(e, "down"),
+                };
+                experts.weights = ExpertWeights::Each((0..*count).map(each).collect());
+            }
+        });
     }
+}
+
+/// Entries by the names that the descriptions ask for.
+fn rename(architecture: &str, entries: BTreeMap<String, Entry>) -> BTreeMap<String, Entry> {
+    // Falcon's norm before both halves is the feed-forward's where attention has its own.
+    let two_norms = architecture == "falcon" && entries.contains_key("blk.0.attn_norm_2.weight");
+    let mut renamed = BTreeMap::new();
+    for (name, mut entry) in entries {
+        match names::to_hugging_face(architecture, &name) {
+            None => {
+                renamed.insert(name, entry);
+            }
+            Some(Name::Whole(mut name)) => {
+                if two_norms {
+                    name = name.replace(".input_layernorm.", ".ln_mlp.");
+                }
+                // A matrix of one row is stored as a vector.
+                if name.ends_with("shared_expert_gate.weight") && entry.shape.len() == 1 {
+                    entry.shape.insert(0, 1);
+                }
+                renamed.insert(name, entry);
+            }
+            Some(Name::Each(before, after)) => {
+                let count = entry.shape[0].max(1);
+                let size = entry.range.len() / count;
+                for i in 0..entry.shape[0] {
+                    let start = entry.range.start + i * size;
+                    let own =
+                        Entry { range: start..start + size, dtype: entry.dtype, shape: entry.shape[1..].to_vec() };
+                    renamed.insert(format!("{before}{i}{after}"), own);
+                }
+            }
+        }
+    }
+    renamed
 }
 
 impl Tensors for Gguf {
