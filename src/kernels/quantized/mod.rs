@@ -21,12 +21,7 @@ mod tile;
 
 use std::ops::Range;
 
-use super::{
-    aligned::Aligned,
-    cpu::Cpu,
-    simd::LANES,
-    split::Split,
-};
+use super::{aligned::Aligned, cpu::Cpu, simd::LANES, split::Split};
 use blocks::Quantization;
 use formats::{Format, RECORD, Scales, Unpacked};
 use rows::Rows;
@@ -193,7 +188,8 @@ impl Visit for Read<'_> {
             let (whole, _) = record.as_chunks::<64>();
             for (i, out) in out.iter_mut().enumerate() {
                 let (at, group) = (i / rows::BLOCK, i % rows::BLOCK / 4);
-                let groups = if F::BITS == 8 { &whole[at * formats::GROUPS..] } else { &unpacked.groups[at][..] };
+                let groups =
+                    if F::BITS == 8 { &whole[at * formats::GROUPS..] } else { &unpacked.groups[at][..] };
                 let quant = f32::from(groups[group][lane * 4 + i % 4]) - f32::from(F::ZERO);
                 let minimum = if F::Scales::MINIMA { unpacked.minima[at][lane] } else { 0.0 };
                 *out = unpacked.scales[i / part][lane] * quant - minimum;

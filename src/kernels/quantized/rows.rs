@@ -1,11 +1,6 @@
 //! Rows of activations as small whole numbers.
 
-use crate::kernels::{
-    cpu::Cpu,
-    isa::Kernel,
-    simd::Simd,
-    split::Split,
-};
+use crate::kernels::{cpu::Cpu, isa::Kernel, simd::Simd, split::Split};
 
 /// Elements that share a scale. Weights' blocks are 32 long or made of such; longer ones here would save no step of the
 /// products, which scale each 32 anyway, and lose accuracy to the largest of more elements.
@@ -45,8 +40,7 @@ impl Rows {
     /// When `k` is no multiple of 32.
     pub(in crate::kernels) fn quantize(cpu: &Cpu, x: &[f32], k: usize) -> Self {
         assert!(k.is_multiple_of(BLOCK), "whole blocks");
-        const NONE: Block =
-            Block { quants: [[0; 4]; 8], scale: 0.0, minus_sum: 0.0, sum: 0, first: 0 };
+        const NONE: Block = Block { quants: [[0; 4]; 8], scale: 0.0, minus_sum: 0.0, sum: 0, first: 0 };
         let mut blocks = vec![NONE; x.len() / BLOCK];
         // A fork costs about as much as some thousand elements.
         const GRAIN: usize = 512;
@@ -152,7 +146,10 @@ mod tests {
             let expected = expected.get_or_insert_with(|| rows.blocks.clone());
             for (a, b) in rows.blocks.iter().zip(expected) {
                 assert_eq!(a.quants, b.quants);
-                assert_eq!((a.scale.to_bits(), a.minus_sum.to_bits()), (b.scale.to_bits(), b.minus_sum.to_bits()));
+                assert_eq!(
+                    (a.scale.to_bits(), a.minus_sum.to_bits()),
+                    (b.scale.to_bits(), b.minus_sum.to_bits())
+                );
                 assert_eq!((a.sum, a.first), (b.sum, b.first));
             }
         }

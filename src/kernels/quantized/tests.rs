@@ -16,7 +16,9 @@ fn noise(kind: Quantization, n: usize, k: usize, seed: u64) -> Vec<u8> {
         let scale = f16::from_f32(random[i] * 0.05).to_le_bytes();
         let minimum = f16::from_f32(random[i + 1] * 0.3).to_le_bytes();
         match kind {
-            Quantization::Q4_0 | Quantization::Q5_0 | Quantization::Q8_0 => block[..2].copy_from_slice(&scale),
+            Quantization::Q4_0 | Quantization::Q5_0 | Quantization::Q8_0 => {
+                block[..2].copy_from_slice(&scale)
+            }
             Quantization::Q4_1 | Quantization::Q5_1 | Quantization::Q4K | Quantization::Q5K => {
                 block[..2].copy_from_slice(&scale);
                 block[2..4].copy_from_slice(&minimum);
@@ -35,7 +37,7 @@ fn rows(data: &[u8], kind: Quantization, n: usize, k: usize) -> Vec<Row<'_>> {
 
 /// Shapes with panels that are not full and records that are not.
 fn shapes(kind: Quantization) -> [(usize, usize); 3] {
-    if kind.block().0 == 256 { [(16, 256), (7, 512), (85, 768)] } else { [(16, 32), (7, 288), (85, 672)] }
+    if kind.block().0 == 256 { [(16, 256), (7, 512), (37, 768)] } else { [(16, 32), (7, 288), (37, 672)] }
 }
 
 fn widened(kind: Quantization, data: &[u8]) -> Vec<f32> {
@@ -61,7 +63,7 @@ fn the_same_bits_whatever_runs_and_however_many_rows() {
                     bits(&out)
                 };
                 let expected = expected.get_or_insert_with(|| multiply(M));
-                for m in [1, 2, 3, 4, 5, 6, 7, 11, 13, 64, 65, M] {
+                for m in [1, 2, 3, 5, 7, 13, 65] {
                     assert!(multiply(m) == expected[..m * n], "{kind:?} {n}×{k} m={m} {}", cpu.isa.name());
                 }
             }
@@ -101,11 +103,9 @@ fn close_to_f64() {
         Matrix::pack(&cpu, k, &rows(&data, kind, n, k)).matmul(&cpu, &x, None, &mut out);
         for (i, out) in out.iter().enumerate() {
             let (row, column) = (i / n, i % n);
-            let terms: Vec<f64> = (0..k)
-                .map(|i| f64::from(weights[column * k + i]) * quantized.value(row, i))
-                .collect();
-            let (exact, size): (f64, f64) =
-                (terms.iter().sum(), terms.iter().map(|term| term.abs()).sum());
+            let terms: Vec<f64> =
+                (0..k).map(|i| f64::from(weights[column * k + i]) * quantized.value(row, i)).collect();
+            let (exact, size): (f64, f64) = (terms.iter().sum(), terms.iter().map(|term| term.abs()).sum());
             // Some roundings of 2^-24 a block, of partial sums no larger than all terms' sizes.
             let error = (f64::from(*out) - exact).abs() / size;
             assert!(error < 2e-6, "{kind:?} [{row}, {column}]: {out} {exact}");
@@ -248,13 +248,17 @@ fn largest_quants_do_not_overflow() {
                     Quantization::Q6K => block[208..].copy_from_slice(&f16::ONE.to_le_bytes()),
                     _ => block[..2].copy_from_slice(&f16::ONE.to_le_bytes()),
                 }
-                if matches!(kind, Quantization::Q4_1 | Quantization::Q5_1 | Quantization::Q4K | Quantization::Q5K) {
+                if matches!(
+                    kind,
+                    Quantization::Q4_1 | Quantization::Q5_1 | Quantization::Q4K | Quantization::Q5K
+                ) {
                     block[2..4].copy_from_slice(&f16::ONE.to_le_bytes());
                 }
             }
             let weights = widened(kind, &data);
             for x in [vec![1.0; k], vec![-1.0; k]] {
-                let exact: f64 = weights[..k].iter().zip(&x).map(|(w, x)| f64::from(*w) * f64::from(*x)).sum();
+                let exact: f64 =
+                    weights[..k].iter().zip(&x).map(|(w, x)| f64::from(*w) * f64::from(*x)).sum();
                 for cpu in all_ways() {
                     let mut out = vec![0.0; 16];
                     Matrix::pack(&cpu, k, &rows(&data, kind, 16, k)).matmul(&cpu, &x, None, &mut out);

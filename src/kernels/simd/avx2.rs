@@ -156,10 +156,7 @@ impl<const VNNI: bool> Simd for Avx2<VNNI> {
                 let pairs = _mm256_maddubs_epi16(weights, x);
                 _mm256_add_epi32(sums, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)))
             };
-            [
-                dot(sums[0], _mm256_loadu_si256(weights)),
-                dot(sums[1], _mm256_loadu_si256(weights.add(1))),
-            ]
+            [dot(sums[0], _mm256_loadu_si256(weights)), dot(sums[1], _mm256_loadu_si256(weights.add(1)))]
         }
     }
     #[inline(always)]
@@ -177,10 +174,7 @@ impl<const VNNI: bool> Simd for Avx2<VNNI> {
                 let pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(signed), _mm256_sign_epi8(x, signed));
                 _mm256_add_epi32(sums, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)))
             };
-            [
-                dot(sums[0], _mm256_loadu_si256(weights)),
-                dot(sums[1], _mm256_loadu_si256(weights.add(1))),
-            ]
+            [dot(sums[0], _mm256_loadu_si256(weights)), dot(sums[1], _mm256_loadu_si256(weights.add(1)))]
         }
     }
     #[inline(always)]

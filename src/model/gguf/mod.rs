@@ -158,8 +158,11 @@ fn rename(architecture: &str, entries: BTreeMap<String, Entry>) -> BTreeMap<Stri
                 let size = entry.range.len() / count;
                 for i in 0..entry.shape[0] {
                     let start = entry.range.start + i * size;
-                    let own =
-                        Entry { range: start..start + size, dtype: entry.dtype, shape: entry.shape[1..].to_vec() };
+                    let own = Entry {
+                        range: start..start + size,
+                        dtype: entry.dtype,
+                        shape: entry.shape[1..].to_vec(),
+                    };
                     renamed.insert(format!("{before}{i}{after}"), own);
                 }
             }
