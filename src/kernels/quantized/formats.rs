@@ -66,21 +66,33 @@ pub(super) trait Format: Send + Sync + 'static {
         (Self::quant_bytes(count) + Self::Scales::bytes(count)).next_multiple_of(64)
     }
 
-    /// Places a row's quants of block `at` of `count`.
+    /// Places the quants of block `at` of `count`, of sixteen rows.
     #[inline(always)]
-    fn put(record: &mut [u8], count: usize, at: usize, lane: usize, quants: &[u8; rows::BLOCK]) {
-        for (i, &quant) in quants.iter().enumerate() {
-            let (group, byte) = (i / 4, lane * 4 + i % 4);
-            if Self::BITS == 8 {
-                record[(at * GROUPS + group) * 64 + byte] = quant;
-                continue;
-            }
-            record[(at * 4 + group % 4) * 64 + byte] |= (quant & 15) << (group / 4 * 4);
-            let more = count * 256;
-            match Self::BITS {
-                5 => record[more + at * 64 + byte] |= (quant >> 4) << group,
-                6 => record[more + (at * 2 + group / 4) * 64 + byte] |= (quant >> 4) << (group % 4 * 2),
-                _ => {}
+    fn put(record: &mut [u8], count: usize, at: usize, quants: &[[u8; rows::BLOCK]; LANES]) {
+        // Four inputs of a row lie together in rows and in groups.
+        let four =
+            |lane: usize, group: usize| -> [u8; 4] { [0, 1, 2, 3].map(|i| quants[lane][group * 4 + i]) };
+        let (lines, _) = record.as_chunks_mut::<64>();
+        for lane in 0..LANES {
+            for group in 0..GROUPS / 2 {
+                let (lower, upper) = (four(lane, group), four(lane, group + 4));
+                for i in 0..4 {
+                    let byte = lane * 4 + i;
+                    if Self::BITS == 8 {
+                        lines[at * GROUPS + group][byte] = lower[i];
+                        lines[at * GROUPS + group + 4][byte] = upper[i];
+                        continue;
+                    }
+                    lines[at * 4 + group][byte] = lower[i] & 15 | upper[i] << 4;
+                    let more = count * 4;
+                    if Self::BITS == 5 {
+                        lines[more + at][byte] |= (lower[i] >> 4) << group | (upper[i] >> 4) << (group + 4);
+                    }
+                    if Self::BITS == 6 {
+                        lines[more + at * 2][byte] |= (lower[i] >> 4) << (group * 2);
+                        lines[more + at * 2 + 1][byte] |= (upper[i] >> 4) << (group * 2);
+                    }
+                }
             }
         }
     }

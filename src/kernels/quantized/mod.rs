@@ -151,16 +151,18 @@ impl Visit for Pack<'_> {
             #[expect(unsafe_code, reason = "panels lent to several threads")]
             // SAFETY: each panel belongs to one task.
             let panel = unsafe { split.part(task * layout.panel..(task + 1) * layout.panel) };
-            for (lane, row) in self.rows[task * LANES..].iter().take(LANES).enumerate() {
-                for (index, record) in panel.chunks_mut(layout.record).enumerate() {
-                    let count = layout.count(index);
-                    for at in 0..count {
-                        let (block, sub) = ((index * RECORD + at) / subs, (index * RECORD + at) % subs);
+            let rows = &self.rows[task * LANES..];
+            for (index, record) in panel.chunks_mut(layout.record).enumerate() {
+                let count = layout.count(index);
+                for at in 0..count {
+                    let (block, sub) = ((index * RECORD + at) / subs, (index * RECORD + at) % subs);
+                    let mut quants = [[0; rows::BLOCK]; LANES];
+                    for (lane, (row, quants)) in rows.iter().zip(&mut quants).enumerate() {
                         let block = &row[block * size..(block + 1) * size];
-                        F::put(record, count, at, lane, &F::KIND.quants(block, sub));
-                        let scales = &mut record[F::quant_bytes(count)..];
-                        F::Scales::put(scales, count, at, lane, block, sub);
+                        *quants = F::KIND.quants(block, sub);
+                        F::Scales::put(&mut record[F::quant_bytes(count)..], count, at, lane, block, sub);
                     }
+                    F::put(record, count, at, &quants);
                 }
             }
         });
