@@ -4,24 +4,57 @@ use half::{bf16, f16};
 
 use super::{
     aligned::Plain,
+    quantized::blocks::Quantization,
     simd::{LANES, Simd},
 };
 
-/// A floating point type that weights are kept in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+/// A type that weights are kept in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Dtype {
     F32,
     F16,
     Bf16,
+    Quantized(Quantization),
 }
 
 impl Dtype {
-    /// Bytes of an element.
+    /// The name that GGUF's documentation and safetensors give it.
     #[must_use]
-    pub fn size(self) -> usize {
+    pub fn name(self) -> &'static str {
         match self {
-            Self::F32 => 4,
-            Self::F16 | Self::Bf16 => 2,
+            Self::F32 => "F32",
+            Self::F16 => "F16",
+            Self::Bf16 => "BF16",
+            Self::Quantized(kind) => kind.name(),
+        }
+    }
+
+    /// Elements and bytes of a block; numbers that stand alone are blocks of one.
+    #[must_use]
+    pub fn block(self) -> (usize, usize) {
+        match self {
+            Self::F32 => (1, 4),
+            Self::F16 | Self::Bf16 => (1, 2),
+            Self::Quantized(kind) => kind.block(),
+        }
+    }
+
+    /// The elements of little-endian `bytes` from `first` on, as many as `out` has places for.
+    ///
+    /// # Panics
+    /// When the bytes end before.
+    pub fn widen(self, bytes: &[u8], first: usize, out: &mut [f32]) {
+        let Self::Quantized(kind) = self else {
+            return out.iter_mut().enumerate().for_each(|(i, out)| *out = self.read(bytes, first + i));
+        };
+        let (elements, size) = kind.block();
+        if !first.is_multiple_of(elements) || !out.len().is_multiple_of(elements) {
+            return out.iter_mut().enumerate().for_each(|(i, out)| *out = self.read(bytes, first + i));
+        }
+        let blocks = bytes[first / elements * size..].chunks_exact(size);
+        assert!(blocks.len() >= out.len() / elements, "bytes for all elements");
+        for (block, out) in blocks.zip(out.chunks_exact_mut(elements)) {
+            kind.widen(block, out);
         }
     }
 
@@ -36,6 +69,13 @@ impl Dtype {
             Self::F32 => <f32 as Element>::read(bytes, index),
             Self::F16 => <f16 as Element>::read(bytes, index).widen(),
             Self::Bf16 => <bf16 as Element>::read(bytes, index).widen(),
+            Self::Quantized(kind) => {
+                let (elements, size) = kind.block();
+                let mut values = [0.0; 256];
+                let values = &mut values[..elements];
+                kind.widen(&bytes[index / elements * size..][..size], values);
+                values[index % elements]
+            }
         }
     }
 }

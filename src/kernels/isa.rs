@@ -21,8 +21,12 @@ enum Kind {
     #[cfg(target_arch = "x86_64")]
     Avx2,
     #[cfg(target_arch = "x86_64")]
+    AvxVnni,
+    #[cfg(target_arch = "x86_64")]
     Avx512,
-    /// AVX-512 and the matrix unit.
+    #[cfg(target_arch = "x86_64")]
+    Avx512Vnni,
+    /// AVX-512, VNNI and the matrix unit.
     #[cfg(target_arch = "x86_64")]
     Amx(Unit),
 }
@@ -67,12 +71,18 @@ impl Isa {
             && is_x86_feature_detected!("f16c")
         {
             kinds.push(Self(Kind::Avx2));
+            if is_x86_feature_detected!("avxvnni") {
+                kinds.push(Self(Kind::AvxVnni));
+            }
             if is_x86_feature_detected!("avx512f")
                 && is_x86_feature_detected!("avx512bw")
                 && is_x86_feature_detected!("avx512vl")
             {
                 kinds.push(Self(Kind::Avx512));
-                kinds.extend(Unit::detect().map(|unit| Self(Kind::Amx(unit))));
+                if is_x86_feature_detected!("avx512vnni") {
+                    kinds.push(Self(Kind::Avx512Vnni));
+                    kinds.extend(Unit::detect().map(|unit| Self(Kind::Amx(unit))));
+                }
             }
         }
         kinds
@@ -95,7 +105,11 @@ impl Isa {
             #[cfg(target_arch = "x86_64")]
             Kind::Avx2 => "avx2",
             #[cfg(target_arch = "x86_64")]
+            Kind::AvxVnni => "avx-vnni",
+            #[cfg(target_arch = "x86_64")]
             Kind::Avx512 => "avx512",
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx512Vnni => "avx512-vnni",
             #[cfg(target_arch = "x86_64")]
             Kind::Amx(_) => "amx",
         }
@@ -116,8 +130,15 @@ impl Isa {
             // SAFETY: `available` asked the CPU; nothing else makes these kinds.
             #[cfg(target_arch = "x86_64")]
             Kind::Avx2 => unsafe { run_avx2(kernel) },
+            // SAFETY: as above.
             #[cfg(target_arch = "x86_64")]
-            Kind::Avx512 | Kind::Amx(_) => unsafe { run_avx512(kernel) },
+            Kind::AvxVnni => unsafe { run_avx_vnni(kernel) },
+            // SAFETY: as above.
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx512 => unsafe { run_avx512(kernel) },
+            // SAFETY: as above.
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx512Vnni | Kind::Amx(_) => unsafe { run_avx512_vnni(kernel) },
         }
     }
 }
@@ -126,12 +147,26 @@ impl Isa {
 #[target_feature(enable = "avx2,fma,f16c")]
 fn run_avx2<K: Kernel>(kernel: K) -> K::Output {
     // SAFETY: this function is entered on CPUs that have them.
-    kernel.run(unsafe { Avx2::assume() })
+    kernel.run(unsafe { Avx2::<false>::assume() })
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl")]
 fn run_avx512<K: Kernel>(kernel: K) -> K::Output {
     // SAFETY: this function is entered on CPUs that have them.
-    kernel.run(unsafe { Avx512::assume() })
+    kernel.run(unsafe { Avx512::<false>::assume() })
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma,f16c,avxvnni")]
+fn run_avx_vnni<K: Kernel>(kernel: K) -> K::Output {
+    // SAFETY: this function is entered on CPUs that have them.
+    kernel.run(unsafe { Avx2::<true>::assume() })
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512vnni")]
+fn run_avx512_vnni<K: Kernel>(kernel: K) -> K::Output {
+    // SAFETY: this function is entered on CPUs that have them.
+    kernel.run(unsafe { Avx512::<true>::assume() })
 }

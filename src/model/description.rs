@@ -131,6 +131,8 @@ pub(super) enum ExpertWeights {
         name: String,
         count: usize,
         inner: usize,
+        /// The last two dimensions lie the other way round: quantized blocks go along the inputs.
+        outputs_first: bool,
     },
 }
 

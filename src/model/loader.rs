@@ -12,7 +12,7 @@ use super::{
     safetensors::Directory,
     tensors::Tensors,
 };
-use crate::kernels::{Cpu, Isa, attention::KvType};
+use crate::kernels::{Cpu, Isa, Matrix, attention::KvType};
 
 /// How a model is loaded. The answers depend on `context_length` (of LongRoPE models) and `kv`, never on `threads` or
 /// `isa`.
@@ -123,13 +123,18 @@ impl Model {
         let tensors = self.tensors();
         let embedding = format!("{}.weight", description.embedding.tokens);
         let bare = embedding.strip_prefix(description.prefix).unwrap_or(&embedding);
-        let in_place = |name: &str| {
-            description.head.is_some() && (name == embedding || name == bare) && tensors.is_mapped(name)
-        };
+        let in_place = |name: &str| description.head.is_some() && (name == embedding || name == bare);
         let loaded = tensors.names().into_iter().filter(|name| !in_place(name));
+        let packed = |name: String| {
+            let (dtype, shape) = tensors.shape(&name)?;
+            Some(match shape {
+                [outer @ .., n, k] => outer.iter().product::<usize>() * Matrix::bytes(*n, *k, dtype),
+                vector => vector.iter().product::<usize>() * size_of::<f32>(),
+            } as u64)
+        };
         Ok(Memory {
             mapped: tensors.bytes(),
-            weights: loaded.filter_map(|name| tensors.loaded_bytes(&name)).sum(),
+            weights: loaded.filter_map(packed).sum(),
             block: decoder::block_bytes(&description, options.kv) as u64,
             row: row_bytes(&description),
         })

@@ -3,7 +3,6 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
-    ops::Range,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -16,7 +15,7 @@ use super::{
     summary::Stored,
     tensors::{Bytes, Tensor, Tensors},
 };
-use crate::kernels::{Dtype, mapped::Mapped};
+use crate::kernels::{Dtype, Quantization, mapped::Mapped};
 
 const SINGLE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
@@ -28,10 +27,25 @@ pub(super) struct Directory {
 }
 
 struct Entry {
-    file: Arc<Mapped>,
-    range: Range<usize>,
-    dtype: StoredDtype,
+    bytes: Bytes,
+    kind: Kind,
     shape: Vec<usize>,
+}
+
+enum Kind {
+    Plain(Dtype),
+    /// Nibbles here, exponents there.
+    Mxfp4 {
+        scales: Bytes,
+    },
+    Unknown(StoredDtype),
+}
+
+impl Entry {
+    fn bytes(&self) -> u64 {
+        let scales = if let Kind::Mxfp4 { scales } = &self.kind { scales.len() } else { 0 };
+        (self.bytes.len() + scales) as u64
+    }
 }
 
 impl Directory {
@@ -44,6 +58,7 @@ impl Directory {
         if !directory.join(INDEX).exists() {
             let file = directory.join(SINGLE);
             read_file(&file, &mut entries)?;
+            join_mxfp4(&mut entries);
             return Ok(Self { entries, files: vec![file] });
         }
         let promised = read_index(&directory.join(INDEX))?;
@@ -53,7 +68,10 @@ impl Directory {
         }
         match promised.keys().find(|name| !entries.contains_key(*name)) {
             Some(name) => Err(LoadError::MissingTensor(name.clone())),
-            None => Ok(Self { entries, files: files.into_iter().collect() }),
+            None => {
+                join_mxfp4(&mut entries);
+                Ok(Self { entries, files: files.into_iter().collect() })
+            }
         }
     }
 
@@ -95,15 +113,55 @@ fn read_file(path: &Path, entries: &mut BTreeMap<String, Entry>) -> Result<(), L
         if data + end > file.len() {
             return Err(format(format!("the file ends before tensor {name}")));
         }
-        let entry = Entry {
-            file: Arc::clone(&file),
-            range: data + start..data + end,
-            dtype: info.dtype,
-            shape: info.shape.clone(),
+        let kind = match info.dtype {
+            StoredDtype::F32 => Kind::Plain(Dtype::F32),
+            StoredDtype::F16 => Kind::Plain(Dtype::F16),
+            StoredDtype::BF16 => Kind::Plain(Dtype::Bf16),
+            other => Kind::Unknown(other),
         };
+        let bytes = Bytes::Mapped(Arc::clone(&file), data + start..data + end);
+        let entry = Entry { bytes, kind, shape: info.shape.clone() };
         entries.insert(name, entry);
     }
     Ok(())
+}
+
+/// Makes one tensor [experts, outputs, inputs] of each pair `{name}_blocks` [experts, outputs, inputs / 32, 16] and
+/// `{name}_scales` [experts, outputs, inputs / 32] of bytes, as gpt-oss is published.
+fn join_mxfp4(entries: &mut BTreeMap<String, Entry>) {
+    let is_bytes = |entry: &Entry| matches!(entry.kind, Kind::Unknown(StoredDtype::U8));
+    let names: Vec<String> =
+        entries.keys().filter_map(|name| name.strip_suffix("_blocks").map(str::to_owned)).collect();
+    for name in names {
+        let (blocks_name, scales_name) = (format!("{name}_blocks"), format!("{name}_scales"));
+        let (Some(blocks), Some(scales)) = (entries.get(&blocks_name), entries.get(&scales_name)) else {
+            continue;
+        };
+        let &[experts, outputs, count, 16] = &blocks.shape[..] else { continue };
+        if !is_bytes(blocks) || !is_bytes(scales) || scales.shape != [experts, outputs, count] {
+            continue;
+        }
+        let joined = Entry {
+            bytes: blocks.bytes.clone(),
+            kind: Kind::Mxfp4 { scales: scales.bytes.clone() },
+            shape: vec![experts, outputs, count * 32],
+        };
+        entries.remove(&blocks_name);
+        entries.remove(&scales_name);
+        entries.insert(name, joined);
+    }
+}
+
+/// Blocks as GGUF has them: the exponent, then a byte for elements `i` and `i + 16`. Here a byte holds neighbours
+/// (transformers' `integrations/mxfp4.py`).
+fn mxfp4_blocks(nibbles: &[u8], scales: &[u8]) -> Vec<u8> {
+    let mut blocks = Vec::with_capacity(scales.len() * 17);
+    for (nibbles, scale) in nibbles.as_chunks::<16>().0.iter().zip(scales) {
+        let element = |i: usize| nibbles[i / 2] >> (i % 2 * 4) & 15;
+        blocks.push(*scale);
+        blocks.extend((0..16).map(|i| element(i) | element(i + 16) << 4));
+    }
+    blocks
 }
 
 impl Tensors for Directory {
@@ -112,35 +170,41 @@ impl Tensors for Directory {
     }
 
     fn bytes(&self) -> u64 {
-        self.entries.values().map(|entry| entry.range.len() as u64).sum()
-    }
-
-    fn loaded_bytes(&self, name: &str) -> Option<u64> {
-        self.entries.get(name).map(|entry| entry.range.len() as u64)
-    }
-
-    fn is_mapped(&self, name: &str) -> bool {
-        self.entries.contains_key(name)
+        self.entries.values().map(Entry::bytes).sum()
     }
 
     fn stored(&self, name: &str) -> Option<Stored> {
         let entry = self.entries.get(name)?;
-        Some(Stored {
-            kind: format!("{:?}", entry.dtype),
-            parameters: entry.shape.iter().map(|side| *side as u64).product(),
-            bytes: entry.range.len() as u64,
-        })
+        let kind = match &entry.kind {
+            Kind::Plain(dtype) => dtype.name().to_owned(),
+            Kind::Mxfp4 { .. } => Quantization::Mxfp4.name().to_owned(),
+            Kind::Unknown(other) => format!("{other:?}"),
+        };
+        let parameters = entry.shape.iter().map(|side| *side as u64).product();
+        Some(Stored { kind, parameters, bytes: entry.bytes() })
+    }
+
+    fn shape(&self, name: &str) -> Option<(Dtype, &[usize])> {
+        let entry = self.entries.get(name)?;
+        match entry.kind {
+            Kind::Plain(dtype) => Some((dtype, &entry.shape)),
+            Kind::Mxfp4 { .. } => Some((Dtype::Quantized(Quantization::Mxfp4), &entry.shape)),
+            Kind::Unknown(_) => None,
+        }
     }
 
     fn tensor(&self, name: &str) -> Result<Option<Tensor>, LoadError> {
         let Some(entry) = self.entries.get(name) else { return Ok(None) };
-        let dtype = match entry.dtype {
-            StoredDtype::F32 => Dtype::F32,
-            StoredDtype::F16 => Dtype::F16,
-            StoredDtype::BF16 => Dtype::Bf16,
-            other => return Err(LoadError::Dtype { name: name.to_owned(), dtype: format!("{other:?}") }),
+        let (dtype, bytes) = match &entry.kind {
+            Kind::Plain(dtype) => (*dtype, entry.bytes.clone()),
+            Kind::Mxfp4 { scales } => {
+                let blocks = mxfp4_blocks(&entry.bytes, scales);
+                (Dtype::Quantized(Quantization::Mxfp4), Bytes::Owned(blocks.into()))
+            }
+            Kind::Unknown(other) => {
+                return Err(LoadError::Dtype { name: name.to_owned(), dtype: format!("{other:?}") });
+            }
         };
-        let bytes = Bytes::Mapped(Arc::clone(&entry.file), entry.range.clone());
         Ok(Some(Tensor { dtype, shape: entry.shape.clone(), bytes }))
     }
 }

@@ -13,16 +13,14 @@ pub(super) trait Tensors {
     fn names(&self) -> Vec<String>;
     /// Bytes of all of them, as stored.
     fn bytes(&self) -> u64;
-    /// Bytes of one when it is loaded.
-    fn loaded_bytes(&self, name: &str) -> Option<u64>;
-    /// Whether it is read in place: a table need not be copied.
-    fn is_mapped(&self, name: &str) -> bool;
     fn stored(&self, name: &str) -> Option<Stored>;
+    /// None: there is no such tensor.
+    fn shape(&self, name: &str) -> Option<(Dtype, &[usize])>;
     /// None: there is no such tensor.
     fn tensor(&self, name: &str) -> Result<Option<Tensor>, LoadError>;
 }
 
-/// Numbers in row-major order, little-endian.
+/// Numbers in row-major order, little-endian; quantized blocks lie along the innermost dimension.
 #[derive(Clone)]
 pub(super) struct Tensor {
     pub(super) dtype: Dtype,
@@ -50,6 +48,8 @@ impl Deref for Bytes {
 impl Tensor {
     /// All elements.
     pub(super) fn values(&self) -> Vec<f32> {
-        (0..self.shape.iter().product()).map(|i| self.dtype.read(&self.bytes, i)).collect()
+        let mut values = vec![0.0; self.shape.iter().product()];
+        self.dtype.widen(&self.bytes, 0, &mut values);
+        values
     }
 }

@@ -7,18 +7,19 @@ use crate::cases::{Run, answer, case, cases};
 const SPARE: u32 = 12;
 
 /// Logits of all the sequence's rows, alone and in one piece.
-fn alone(model: &mut dyn Forward, tokens: &[u32]) -> Vec<u32> {
+pub(crate) fn alone(model: &mut dyn Forward, tokens: &[u32]) -> Vec<u32> {
     model.allocate(SPARE as usize).unwrap();
     let run = Run::new(tokens, &[0, 1, 2]);
     bits(&model.forward(&[run.chunk(tokens.len(), Rows::All)]).unwrap())
 }
 
 /// The same in pieces, among strangers that come and go, in other blocks.
-fn busy(model: &mut dyn Forward, tokens: &[u32]) -> Vec<u32> {
+pub(crate) fn busy(model: &mut dyn Forward, tokens: &[u32]) -> Vec<u32> {
     model.allocate(SPARE as usize).unwrap();
+    let vocabulary = model.shape().vocabulary as u32;
     let mut mine = Run::new(tokens, &[9, 2, 7]);
-    let mut first = Run::new(&(0..40).map(|i| (i * 7 + 3) % 128).collect::<Vec<u32>>(), &[1, 11, 4]);
-    let mut second = Run::new(&(0..30).map(|i| (i * 5 + 90) % 128).collect::<Vec<u32>>(), &[8, 0]);
+    let mut first = Run::new(&(0..40).map(|i| (i * 7 + 3) % vocabulary).collect::<Vec<u32>>(), &[1, 11, 4]);
+    let mut second = Run::new(&(0..30).map(|i| (i * 5 + 90) % vocabulary).collect::<Vec<u32>>(), &[8, 0]);
     let mut logits = Vec::new();
     for (step, count) in [5, 1, 8, 2, 1, 3, 7, 1].into_iter().cycle().enumerate() {
         let count = count.min(tokens.len() - mine.done);

@@ -45,6 +45,17 @@ fn what_the_configuration_lacks_or_misstates_is_named() {
 }
 
 #[test]
+fn a_quantized_checkpoint_is_refused_by_its_method_with_what_is_supported() {
+    let case = case("llama");
+    for method in ["gptq", "awq", "mxfp4"] {
+        let text =
+            refusal(&case, &with(&case.configs[0], "quantization_config", json!({"quant_method": method})));
+        assert!(text.contains(&format!("llama quantized by {method}")), "{text}");
+        assert!(text.contains("mxfp4 of gpt_oss, and GGUF"), "{text}");
+    }
+}
+
+#[test]
 fn missing_extra_and_misshapen_tensors_are_named() {
     let case = case("llama");
     let config = &case.configs[0];

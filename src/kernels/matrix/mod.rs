@@ -13,6 +13,7 @@ use super::{
     aligned::Aligned,
     cpu::Cpu,
     dtype::{Dtype, Element},
+    quantized::{self, blocks::Quantization, rows::Rows},
     simd::LANES,
     split::Split,
 };
@@ -20,10 +21,17 @@ use super::{
 /// Panels that one task multiplies: 128 columns, eight accumulators for a single row.
 const GROUP: usize = 8;
 
-/// Weights of `n` outputs by `k` inputs in the dtype they came in, packed.
+/// Weights of `n` outputs by `k` inputs in the types they came in, packed.
 pub struct Matrix {
     n: usize,
     k: usize,
+    segments: Vec<Segment>,
+}
+
+/// Outputs of one type, one after the other.
+struct Segment {
+    first: usize,
+    n: usize,
     panels: Panels,
 }
 
@@ -31,9 +39,11 @@ enum Panels {
     F32(Aligned<f32>),
     F16(Aligned<f16>),
     Bf16(bf16::Panels),
+    Quantized(quantized::Panels),
 }
 
-/// The `k` weights of one output: elements `first`, `first + step`, … of little-endian data.
+/// The `k` weights of one output: elements `first`, `first + step`, … of little-endian data. Of quantized types they are
+/// whole blocks, and `step` is 1.
 #[derive(Debug, Clone, Copy)]
 pub struct Row<'a> {
     pub data: &'a [u8],
@@ -43,28 +53,37 @@ pub struct Row<'a> {
 }
 
 impl Matrix {
-    /// Packs rows of `k` weights each. They keep their dtype when all have the same, and become f32 otherwise.
+    /// Packs rows of `k` weights each, which keep their types.
     ///
     /// # Panics
-    /// When a row's data end early.
+    /// When a row's data end early, or a quantized row is not of whole blocks.
     #[must_use]
     pub fn pack(cpu: &Cpu, k: usize, rows: &[Row<'_>]) -> Self {
-        let dtype = rows.first().map_or(Dtype::F32, |row| row.dtype);
-        let dtype = if rows.iter().all(|row| row.dtype == dtype) { dtype } else { Dtype::F32 };
-        let panels = match dtype {
-            Dtype::F32 => Panels::F32(pack(cpu, k, rows, |row, i| row.dtype.read(row.data, i))),
-            Dtype::F16 => Panels::F16(pack(cpu, k, rows, |row, i| f16::read(row.data, i))),
-            Dtype::Bf16 => Panels::Bf16(bf16::Panels::pack(cpu, k, rows)),
-        };
-        Self { n: rows.len(), k, panels }
+        let mut segments = Vec::new();
+        let mut first = 0;
+        for rows in rows.chunk_by(|a, b| a.dtype == b.dtype) {
+            let panels = match rows[0].dtype {
+                Dtype::F32 => Panels::F32(pack(cpu, k, rows, |row, i| row.dtype.read(row.data, i))),
+                Dtype::F16 => Panels::F16(pack(cpu, k, rows, |row, i| f16::read(row.data, i))),
+                Dtype::Bf16 => Panels::Bf16(bf16::Panels::pack(cpu, k, rows)),
+                Dtype::Quantized(kind) => {
+                    let rows: Vec<&[u8]> = rows.iter().map(|row| blocks(row, kind)).collect();
+                    Panels::Quantized(quantized::Panels::pack(cpu, kind, k, &rows))
+                }
+            };
+            segments.push(Segment { first, n: rows.len(), panels });
+            first += rows.len();
+        }
+        Self { n: rows.len(), k, segments }
     }
 
-    /// Bytes that a packed matrix of `n` outputs and `k` inputs takes.
+    /// Bytes that packed weights of `n` outputs and `k` inputs of one type take.
     #[must_use]
     pub fn bytes(n: usize, k: usize, dtype: Dtype) -> usize {
         match dtype {
             Dtype::Bf16 => bf16::Panels::bytes(n, k),
-            Dtype::F32 | Dtype::F16 => n.next_multiple_of(LANES) * k * dtype.size(),
+            Dtype::Quantized(kind) => quantized::Panels::bytes(kind, n, k),
+            Dtype::F32 | Dtype::F16 => n.next_multiple_of(LANES) * k * dtype.block().1,
         }
     }
 
@@ -80,30 +99,26 @@ impl Matrix {
         self.k
     }
 
-    #[must_use]
-    pub fn dtype(&self) -> Dtype {
-        match self.panels {
-            Panels::F32(_) => Dtype::F32,
-            Panels::F16(_) => Dtype::F16,
-            Panels::Bf16(_) => Dtype::Bf16,
-        }
-    }
-
     /// The weights of output `n`, as an embedding table that is also the head has to give them.
     ///
     /// # Panics
     /// When there is no such output, or `out` is not `k` long.
     pub fn row(&self, n: usize, out: &mut [f32]) {
         assert!(n < self.n && out.len() == self.k, "a row of the matrix");
+        let within = |segment: &&Segment| (segment.first..segment.first + segment.n).contains(&n);
+        let Some(segment) = self.segments.iter().find(within) else { return };
+        let n = n - segment.first;
         let first = n / LANES * self.k * LANES + n % LANES;
-        match &self.panels {
+        match &segment.panels {
             Panels::F32(panels) => gather(panels, first, out),
             Panels::F16(panels) => gather(panels, first, out),
             Panels::Bf16(panels) => panels.row(n, out),
+            Panels::Quantized(panels) => panels.row(n, out),
         }
     }
 
-    /// `x` [m, k] times the weights, plus `bias` [n], into `out` [m, n].
+    /// `x` [m, k] times the weights, plus `bias` [n], into `out` [m, n]. Quantized weights are multiplied by rows that are
+    /// quantized too: their error is that of 8 bits with a scale for each 32 inputs.
     ///
     /// # Panics
     /// When a length does not fit.
@@ -111,22 +126,97 @@ impl Matrix {
         let m = x.len() / self.k;
         assert_eq!((x.len(), out.len()), (m * self.k, m * self.n), "rows of the matrix's lengths");
         assert!(bias.is_none_or(|bias| bias.len() == self.n), "a bias for each output");
-        match &self.panels {
-            Panels::F32(panels) => self.product(cpu, x, panels, bias, out),
-            Panels::F16(panels) => self.product(cpu, x, panels, bias, out),
-            Panels::Bf16(panels) => panels.matmul(cpu, x, bias, out),
+        let quantized = |segment: &Segment| matches!(segment.panels, Panels::Quantized(_));
+        let quantized = self.segments.iter().any(quantized).then(|| Rows::quantize(cpu, x, self.k));
+        let out = Split::new(out);
+        let product = |narrowed: &[half::bf16]| {
+            let inputs = Inputs { x, quantized: quantized.as_ref(), narrowed };
+            self.product(cpu, &inputs, bias, out);
+        };
+        if self.segments.iter().any(|segment| matches!(segment.panels, Panels::Bf16(_))) {
+            bf16::Panels::narrowed(cpu, self.k, x, product);
+        } else {
+            product(&[]);
         }
     }
 
-    fn product<T: Element>(&self, cpu: &Cpu, x: &[f32], panels: &[T], bias: Option<&[f32]>, out: &mut [f32]) {
-        let panels = panels.as_chunks::<LANES>().0;
-        let count = self.n.div_ceil(LANES);
-        let out = Split::new(out);
-        cpu.pool.run(count.div_ceil(GROUP), &|task| {
-            let group = task * GROUP..((task + 1) * GROUP).min(count);
-            cpu.isa.run(tile::Columns { n: self.n, k: self.k, x, panels, bias, out, group });
+    fn product(&self, cpu: &Cpu, inputs: &Inputs<'_>, bias: Option<&[f32]>, out: Split<'_, f32>) {
+        let tasks = self.segments.iter().map(Segment::tasks).sum();
+        cpu.pool.run(tasks, &|mut task| {
+            for segment in &self.segments {
+                let own = segment.tasks();
+                if task < own {
+                    return segment.run(cpu, task, self, inputs, bias, out);
+                }
+                task -= own;
+            }
         });
     }
+}
+
+/// The rows that are multiplied, as the segments want them.
+struct Inputs<'a> {
+    /// [m, k]
+    x: &'a [f32],
+    /// Where a segment is quantized.
+    quantized: Option<&'a Rows>,
+    /// Where a segment is of bfloat16; else empty.
+    narrowed: &'a [half::bf16],
+}
+
+impl Segment {
+    /// Panels in a task.
+    fn group(&self) -> usize {
+        match self.panels {
+            Panels::F32(_) | Panels::F16(_) => GROUP,
+            Panels::Bf16(_) => bf16::GROUP,
+            Panels::Quantized(_) => quantized::GROUP,
+        }
+    }
+
+    fn tasks(&self) -> usize {
+        self.n.div_ceil(LANES * self.group())
+    }
+
+    fn run(
+        &self,
+        cpu: &Cpu,
+        task: usize,
+        matrix: &Matrix,
+        inputs: &Inputs<'_>,
+        bias: Option<&[f32]>,
+        out: Split<'_, f32>,
+    ) {
+        let Self { first, n, .. } = *self;
+        let group = task * self.group()..((task + 1) * self.group()).min(n.div_ceil(LANES));
+        let (k, width, x) = (matrix.k, matrix.n, inputs.x);
+        match &self.panels {
+            Panels::F32(panels) => {
+                let (panels, _) = panels.as_chunks();
+                cpu.isa.run(tile::Columns { n, first, width, k, x, panels, bias, out, group });
+            }
+            Panels::F16(panels) => {
+                let (panels, _) = panels.as_chunks();
+                cpu.isa.run(tile::Columns { n, first, width, k, x, panels, bias, out, group });
+            }
+            Panels::Bf16(panels) => {
+                panels.columns(cpu, inputs.narrowed, task, bf16::Columns { first, width, bias, out });
+            }
+            Panels::Quantized(panels) => {
+                if let Some(rows) = inputs.quantized {
+                    let columns = quantized::Columns { n, first, width, bias, out, group };
+                    panels.columns(cpu, rows, columns);
+                }
+            }
+        }
+    }
+}
+
+/// A quantized row's bytes.
+fn blocks<'a>(row: &Row<'a>, kind: Quantization) -> &'a [u8] {
+    let (elements, size) = kind.block();
+    assert!(row.step == 1 && row.first.is_multiple_of(elements), "whole blocks in a row");
+    &row.data[row.first / elements * size..]
 }
 
 fn gather<T: Element>(panels: &[T], first: usize, out: &mut [f32]) {

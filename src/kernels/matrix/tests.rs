@@ -11,6 +11,7 @@ fn bytes(values: &[f32], dtype: Dtype) -> Vec<u8> {
         Dtype::F32 => value.to_le_bytes().to_vec(),
         Dtype::F16 => f16::from_f32(value).to_le_bytes().to_vec(),
         Dtype::Bf16 => bf16::from_f32(value).to_le_bytes().to_vec(),
+        Dtype::Quantized(_) => panic!("not made of single numbers"),
     };
     values.iter().flat_map(each).collect()
 }

@@ -19,6 +19,9 @@ use crate::kernels::{
 /// The columns of a group of panels, for all rows of `x`.
 pub(super) struct Columns<'a, T> {
     pub(super) n: usize,
+    /// The first column in `out`, and the width of `out`.
+    pub(super) first: usize,
+    pub(super) width: usize,
     pub(super) k: usize,
     pub(super) x: &'a [f32],
     pub(super) panels: &'a [[T; LANES]],
@@ -117,13 +120,13 @@ impl<T: Element> Columns<'_, T> {
 
     #[inline(always)]
     fn finish<S: Simd>(&self, s: S, row: usize, panel: usize, sum: S::Lanes) {
-        let columns = panel * LANES..((panel + 1) * LANES).min(self.n);
+        let columns = self.first + panel * LANES..self.first + ((panel + 1) * LANES).min(self.n);
         let sum = match self.bias {
             None => sum,
             Some(bias) => s.add(sum, s.load_part(&bias[columns.clone()])),
         };
         // SAFETY: a panel belongs to one task, and its columns of a row to one tile.
-        let out = unsafe { self.out.part(row * self.n + columns.start..row * self.n + columns.end) };
+        let out = unsafe { self.out.part(row * self.width + columns.start..row * self.width + columns.end) };
         s.store_part(sum, out);
     }
 }

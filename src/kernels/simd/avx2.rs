@@ -1,5 +1,5 @@
 //! The lanes in two registers of 256 bits.
-#![expect(unsafe_code, reason = "intrinsics; a value of `Avx2` proves that the CPU has AVX2, FMA and F16C")]
+#![expect(unsafe_code, reason = "intrinsics; a value of `Avx2` proves that the CPU has its instructions")]
 
 use std::arch::x86_64::*;
 
@@ -7,13 +7,13 @@ use half::{bf16, f16};
 
 use super::{LANES, Simd, subnormal};
 
-/// Proof that the CPU has AVX2, FMA and F16C.
+/// Proof that the CPU has AVX2, FMA and F16C, and AVX-VNNI where it says so.
 #[derive(Debug, Clone, Copy)]
-pub(in crate::kernels) struct Avx2(());
+pub(in crate::kernels) struct Avx2<const VNNI: bool>(());
 
-impl Avx2 {
+impl<const VNNI: bool> Avx2<VNNI> {
     /// # Safety
-    /// The CPU has AVX2, FMA and F16C.
+    /// The CPU has AVX2, FMA and F16C, and AVX-VNNI where this says so.
     pub(in crate::kernels) unsafe fn assume() -> Self {
         Self(())
     }
@@ -27,8 +27,9 @@ macro_rules! halves {
     };
 }
 
-impl Simd for Avx2 {
+impl<const VNNI: bool> Simd for Avx2<VNNI> {
     type Lanes = [__m256; 2];
+    type Ints = [__m256i; 2];
     const WIDE: bool = false;
 
     #[inline(always)]
@@ -55,6 +56,22 @@ impl Simd for Avx2 {
         // SAFETY: as in `load`.
         unsafe {
             let widen = |p| _mm256_cvtph_ps(_mm_loadu_si128(p));
+            [widen(x.as_ptr().cast()), widen(x.as_ptr().add(8).cast())]
+        }
+    }
+    #[inline(always)]
+    fn load_u8(self, x: &[u8; LANES]) -> Self::Lanes {
+        // SAFETY: as in `load`.
+        unsafe {
+            let widen = |p| _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64(p)));
+            [widen(x.as_ptr().cast()), widen(x.as_ptr().add(8).cast())]
+        }
+    }
+    #[inline(always)]
+    fn load_i8(self, x: &[i8; LANES]) -> Self::Lanes {
+        // SAFETY: as in `load`.
+        unsafe {
+            let widen = |p| _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(p)));
             [widen(x.as_ptr().cast()), widen(x.as_ptr().add(8).cast())]
         }
     }
@@ -137,5 +154,58 @@ impl Simd for Avx2 {
     #[inline(always)]
     fn mul_add_flushed(self, a: Self::Lanes, b: Self::Lanes, c: Self::Lanes) -> Self::Lanes {
         self.mul_add(a, b, c)
+    }
+    #[inline(always)]
+    fn prefetch(self, bytes: &[u8], at: usize) {
+        // SAFETY: an address that is not there is not fetched.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(bytes.as_ptr().wrapping_add(at).cast()) }
+    }
+    #[inline(always)]
+    fn ints(self, x: i32) -> Self::Ints {
+        // SAFETY: as in `halves`.
+        unsafe { [_mm256_set1_epi32(x); 2] }
+    }
+    #[inline(always)]
+    fn floats(self, x: Self::Ints) -> Self::Lanes {
+        halves!(_mm256_cvtepi32_ps(x))
+    }
+    #[inline(always)]
+    fn dot(self, sums: Self::Ints, weights: &[u8; 4 * LANES], x: [i8; 4]) -> Self::Ints {
+        // SAFETY: as in `halves`; both loads lie within the 64 bytes.
+        unsafe {
+            let weights: *const __m256i = weights.as_ptr().cast();
+            let x = _mm256_set1_epi32(i32::from_le_bytes(x.map(i8::cast_unsigned)));
+            let dot = |sums, weights| {
+                if VNNI {
+                    return _mm256_dpbusd_avx_epi32(sums, weights, x);
+                }
+                // Pairs saturate at 2^15, which 2 · 127 · 128 does not reach.
+                let pairs = _mm256_maddubs_epi16(weights, x);
+                _mm256_add_epi32(sums, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)))
+            };
+            [dot(sums[0], _mm256_loadu_si256(weights)), dot(sums[1], _mm256_loadu_si256(weights.add(1)))]
+        }
+    }
+    #[inline(always)]
+    fn dot_signed(self, sums: Self::Ints, weights: &[u8; 4 * LANES], x: [i8; 4]) -> Self::Ints {
+        // SAFETY: as in `dot`.
+        unsafe {
+            let weights: *const __m256i = weights.as_ptr().cast();
+            let x = _mm256_set1_epi32(i32::from_le_bytes(x.map(i8::cast_unsigned)));
+            let dot = |sums, weights| {
+                if VNNI {
+                    return _mm256_dpbusd_avx_epi32(sums, weights, x);
+                }
+                // The weight's sign goes over to `x`, so that pairs stay below 2 · 128 · 127.
+                let signed = _mm256_xor_si256(weights, _mm256_set1_epi8(-128));
+                let pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(signed), _mm256_sign_epi8(x, signed));
+                _mm256_add_epi32(sums, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)))
+            };
+            [dot(sums[0], _mm256_loadu_si256(weights)), dot(sums[1], _mm256_loadu_si256(weights.add(1)))]
+        }
+    }
+    #[inline(always)]
+    fn signed_start(self, total: i32) -> Self::Ints {
+        self.ints(if VNNI { -(total << 7) } else { 0 })
     }
 }

@@ -1,7 +1,7 @@
 //! The lanes in one register of 512 bits.
 #![expect(
     unsafe_code,
-    reason = "intrinsics; a value of `Avx512` proves that the CPU has AVX-512F, BW and VL"
+    reason = "intrinsics; a value of `Avx512` proves that the CPU has AVX-512F, BW and VL, and VNNI"
 )]
 
 use std::arch::x86_64::*;
@@ -10,13 +10,13 @@ use half::{bf16, f16};
 
 use super::{LANES, Simd, subnormal};
 
-/// Proof that the CPU has AVX-512F, BW and VL.
+/// Proof that the CPU has AVX-512F, BW and VL, and VNNI where it says so.
 #[derive(Debug, Clone, Copy)]
-pub(in crate::kernels) struct Avx512(());
+pub(in crate::kernels) struct Avx512<const VNNI: bool>(());
 
-impl Avx512 {
+impl<const VNNI: bool> Avx512<VNNI> {
     /// # Safety
-    /// The CPU has AVX-512F, BW and VL.
+    /// The CPU has AVX-512F, BW and VL, and VNNI where this says so.
     pub(in crate::kernels) unsafe fn assume() -> Self {
         Self(())
     }
@@ -30,8 +30,9 @@ macro_rules! op {
     };
 }
 
-impl Simd for Avx512 {
+impl<const VNNI: bool> Simd for Avx512<VNNI> {
     type Lanes = __m512;
+    type Ints = __m512i;
     const WIDE: bool = true;
 
     #[inline(always)]
@@ -54,6 +55,16 @@ impl Simd for Avx512 {
     fn load_f16(self, x: &[f16; LANES]) -> Self::Lanes {
         // SAFETY: as in `load_bf16`.
         unsafe { _mm512_cvtph_ps(_mm256_loadu_si256(x.as_ptr().cast())) }
+    }
+    #[inline(always)]
+    fn load_u8(self, x: &[u8; LANES]) -> Self::Lanes {
+        // SAFETY: as in `load_bf16`.
+        unsafe { _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128(x.as_ptr().cast()))) }
+    }
+    #[inline(always)]
+    fn load_i8(self, x: &[i8; LANES]) -> Self::Lanes {
+        // SAFETY: as in `load_bf16`.
+        unsafe { _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(x.as_ptr().cast()))) }
     }
     #[inline(always)]
     fn store(self, x: Self::Lanes, out: &mut [f32; LANES]) {
@@ -125,5 +136,52 @@ impl Simd for Avx512 {
     #[inline(always)]
     fn mul_add_flushed(self, a: Self::Lanes, b: Self::Lanes, c: Self::Lanes) -> Self::Lanes {
         self.mul_add(a, b, c)
+    }
+    #[inline(always)]
+    fn prefetch(self, bytes: &[u8], at: usize) {
+        // SAFETY: an address that is not there is not fetched.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(bytes.as_ptr().wrapping_add(at).cast()) }
+    }
+    #[inline(always)]
+    fn ints(self, x: i32) -> Self::Ints {
+        op!(_mm512_set1_epi32(x))
+    }
+    #[inline(always)]
+    fn floats(self, x: Self::Ints) -> Self::Lanes {
+        op!(_mm512_cvtepi32_ps(x))
+    }
+    #[inline(always)]
+    fn dot(self, sums: Self::Ints, weights: &[u8; 4 * LANES], x: [i8; 4]) -> Self::Ints {
+        // SAFETY: as in `op`; the load lies within the 64 bytes.
+        unsafe {
+            let weights = _mm512_loadu_si512(weights.as_ptr().cast());
+            let x = _mm512_set1_epi32(i32::from_le_bytes(x.map(i8::cast_unsigned)));
+            if VNNI {
+                return _mm512_dpbusd_epi32(sums, weights, x);
+            }
+            // Pairs saturate at 2^15, which 2 · 127 · 128 does not reach.
+            let pairs = _mm512_maddubs_epi16(weights, x);
+            _mm512_add_epi32(sums, _mm512_madd_epi16(pairs, _mm512_set1_epi16(1)))
+        }
+    }
+    #[inline(always)]
+    fn dot_signed(self, sums: Self::Ints, weights: &[u8; 4 * LANES], x: [i8; 4]) -> Self::Ints {
+        // SAFETY: as in `dot`.
+        unsafe {
+            let bytes = _mm512_loadu_si512(weights.as_ptr().cast());
+            let x = _mm512_set1_epi32(i32::from_le_bytes(x.map(i8::cast_unsigned)));
+            if VNNI {
+                return _mm512_dpbusd_epi32(sums, bytes, x);
+            }
+            // The weight's sign goes over to `x`, so that pairs stay below 2 · 128 · 127.
+            let signed = _mm512_xor_si512(bytes, _mm512_set1_epi8(-128));
+            let x = _mm512_mask_sub_epi8(x, _mm512_movepi8_mask(signed), _mm512_setzero_si512(), x);
+            let pairs = _mm512_maddubs_epi16(_mm512_abs_epi8(signed), x);
+            _mm512_add_epi32(sums, _mm512_madd_epi16(pairs, _mm512_set1_epi16(1)))
+        }
+    }
+    #[inline(always)]
+    fn signed_start(self, total: i32) -> Self::Ints {
+        self.ints(if VNNI { -(total << 7) } else { 0 })
     }
 }

@@ -1,4 +1,4 @@
-//! Sixteen lanes of `f32`, written once for each instruction set.
+//! Sixteen lanes of `f32` or `i32`, written once for each instruction set.
 //!
 //! A value of a type that implements [`Simd`] is proof that the CPU has its instructions: only
 //! [`super::isa::Isa::run`] makes one, after asking the CPU. The operations are therefore safe.
@@ -16,12 +16,15 @@ use half::{bf16, f16};
 /// Lanes in a vector, columns in a panel of packed weights, positions in a block of the KV cache.
 pub const LANES: usize = 16;
 
-/// Operations on sixteen lanes. Each is IEEE 754's, rounded once, so that all implementations agree bit for bit.
+/// Operations on sixteen lanes. Each is IEEE 754's, rounded once, or exact in integers, so that all implementations agree bit
+/// for bit.
 ///
 /// All but `max`, `min` and `select_less` propagate NaN; those compare with "false" when either side is NaN.
 pub trait Simd: Copy {
     /// Sixteen `f32`.
     type Lanes: Copy;
+    /// Sixteen `i32`.
+    type Ints: Copy;
     /// Whether there are registers for an 8 × 2 tile of accumulators.
     const WIDE: bool;
 
@@ -30,6 +33,8 @@ pub trait Simd: Copy {
     /// bfloat16 is the upper half of an `f32`.
     fn load_bf16(self, x: &[bf16; LANES]) -> Self::Lanes;
     fn load_f16(self, x: &[f16; LANES]) -> Self::Lanes;
+    fn load_u8(self, x: &[u8; LANES]) -> Self::Lanes;
+    fn load_i8(self, x: &[i8; LANES]) -> Self::Lanes;
     fn store(self, x: Self::Lanes, out: &mut [f32; LANES]);
 
     fn add(self, a: Self::Lanes, b: Self::Lanes) -> Self::Lanes;
@@ -56,6 +61,21 @@ pub trait Simd: Copy {
     fn select_less(self, a: Self::Lanes, b: Self::Lanes, x: Self::Lanes, y: Self::Lanes) -> Self::Lanes;
     /// `2^n` of whole numbers between -126 and 127.
     fn pow2(self, n: Self::Lanes) -> Self::Lanes;
+
+    /// Asks for the cache line of `bytes[at]`, which may lie beyond the slice.
+    #[inline(always)]
+    fn prefetch(self, bytes: &[u8], at: usize) {
+        let _ = (bytes, at);
+    }
+    fn ints(self, x: i32) -> Self::Ints;
+    /// The nearest `f32`; exact within ±2^24.
+    fn floats(self, x: Self::Ints) -> Self::Lanes;
+    /// Adds to lane `i` the dot product of bytes `4i` to `4i + 3` of `weights`, none over 127, with `x`. Exact.
+    fn dot(self, sums: Self::Ints, weights: &[u8; 4 * LANES], x: [i8; 4]) -> Self::Ints;
+    /// As [`Simd::dot`], of any bytes less 128, on sums that began with [`Simd::signed_start`]. No `x` is -128.
+    fn dot_signed(self, sums: Self::Ints, weights: &[u8; 4 * LANES], x: [i8; 4]) -> Self::Ints;
+    /// 0 of a lane, for a sum whose `x` add up to `total`: instructions that take bytes without sign lack 128 times that.
+    fn signed_start(self, total: i32) -> Self::Ints;
 
     /// The first lanes from `x`, at most sixteen; the others 0.
     #[inline(always)]

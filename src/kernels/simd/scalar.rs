@@ -21,6 +21,7 @@ fn flushed(x: f32) -> f32 {
 
 impl Simd for Scalar {
     type Lanes = [f32; LANES];
+    type Ints = [i32; LANES];
     const WIDE: bool = false;
 
     #[inline(always)]
@@ -38,6 +39,14 @@ impl Simd for Scalar {
     #[inline(always)]
     fn load_f16(self, x: &[f16; LANES]) -> Self::Lanes {
         each(|i| x[i].to_f32())
+    }
+    #[inline(always)]
+    fn load_u8(self, x: &[u8; LANES]) -> Self::Lanes {
+        each(|i| f32::from(x[i]))
+    }
+    #[inline(always)]
+    fn load_i8(self, x: &[i8; LANES]) -> Self::Lanes {
+        each(|i| f32::from(x[i]))
     }
     #[inline(always)]
     fn store(self, x: Self::Lanes, out: &mut [f32; LANES]) {
@@ -97,5 +106,36 @@ impl Simd for Scalar {
     #[inline(always)]
     fn mul_add_flushed(self, a: Self::Lanes, b: Self::Lanes, c: Self::Lanes) -> Self::Lanes {
         each(|i| flushed(flushed(a[i]).mul_add(flushed(b[i]), flushed(c[i]))))
+    }
+    #[inline(always)]
+    fn ints(self, x: i32) -> Self::Ints {
+        [x; LANES]
+    }
+    #[inline(always)]
+    fn floats(self, x: Self::Ints) -> Self::Lanes {
+        #[expect(clippy::cast_precision_loss, reason = "to nearest, as the instructions do")]
+        each(|i| x[i] as f32)
+    }
+    #[inline(always)]
+    fn dot(self, mut sums: Self::Ints, weights: &[u8; 4 * LANES], x: [i8; 4]) -> Self::Ints {
+        for (i, sum) in sums.iter_mut().enumerate() {
+            for j in 0..4 {
+                *sum += i32::from(weights[4 * i + j]) * i32::from(x[j]);
+            }
+        }
+        sums
+    }
+    #[inline(always)]
+    fn dot_signed(self, mut sums: Self::Ints, weights: &[u8; 4 * LANES], x: [i8; 4]) -> Self::Ints {
+        for (i, sum) in sums.iter_mut().enumerate() {
+            for j in 0..4 {
+                *sum += (i32::from(weights[4 * i + j]) - 128) * i32::from(x[j]);
+            }
+        }
+        sums
+    }
+    #[inline(always)]
+    fn signed_start(self, _: i32) -> Self::Ints {
+        self.ints(0)
     }
 }

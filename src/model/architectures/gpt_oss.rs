@@ -22,6 +22,7 @@ pub(super) fn describe(config: &Config, context_length: usize) -> Result<Descrip
             return Err(ConfigError::Unsupported(format!("{key} other than {only}")));
         }
     }
+    let quantized = config.has("quantization_config");
     description.each(|i, layer| {
         let name = layer_name("model.", "layers.", i);
         layer.bias_projections(bias);
@@ -30,7 +31,12 @@ pub(super) fn describe(config: &Config, context_length: usize) -> Result<Descrip
         layer.activation = Activation::GptOss;
         layer.feed_forward = FeedForward::Experts(Experts {
             router: Linear::new(format!("{name}mlp.router"), true),
-            weights: ExpertWeights::Stacked { name: format!("{name}mlp.experts"), count, inner },
+            weights: ExpertWeights::Stacked {
+                name: format!("{name}mlp.experts"),
+                count,
+                inner,
+                outputs_first: quantized,
+            },
             top_k,
             renormalise: true,
             shared: None,

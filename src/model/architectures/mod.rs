@@ -86,7 +86,12 @@ pub(super) fn describe(config: &Config, context_length: Option<usize>) -> Result
     };
     if let Some(quantization) = config.object("quantization_config")? {
         let method = quantization.text("quant_method")?.unwrap_or("an unnamed method");
-        return Err(ConfigError::Unsupported(format!("a safetensors checkpoint quantized by {method}")));
+        if (found, method) != ("gpt_oss", "mxfp4") {
+            let what = format!(
+                "a safetensors checkpoint of {found} quantized by {method} (supported are mxfp4 of gpt_oss, and GGUF files)"
+            );
+            return Err(ConfigError::Unsupported(what));
+        }
     }
     let longest = config.find_size(&["max_position_embeddings", "n_positions", "seq_length"])?;
     // Nothing but training bounds a model without learned positions (Bloom).

@@ -12,6 +12,7 @@ use crate::{
         builder::{Builder, Linear},
         description::{self, ExpertWeights},
         error::LoadError,
+        tensors::Tensor,
     },
 };
 
@@ -45,8 +46,8 @@ impl Experts {
                 .iter()
                 .map(|expert| Mlp::build(builder, expert, activation, hidden))
                 .collect::<Result<_, _>>()?,
-            ExpertWeights::Stacked { name, count, inner } => {
-                stacked(builder, name, [*count, hidden, *inner], activation)?
+            ExpertWeights::Stacked { name, count, inner, outputs_first } => {
+                stacked(builder, name, [*count, hidden, *inner], *outputs_first, activation)?
             }
         };
         let shared = match &from.shared {
@@ -122,47 +123,47 @@ impl Experts {
     }
 }
 
-/// gpt-oss keeps all experts in one tensor, [inputs, outputs], with the rows of gate and up in turn.
+/// gpt-oss keeps all experts in one tensor, with the rows of gate and up in turn.
 fn stacked(
     builder: &Builder<'_>,
     name: &str,
     [count, hidden, inner]: [usize; 3],
+    outputs_first: bool,
     activation: Activation,
 ) -> Result<Vec<Mlp>, LoadError> {
-    let up = builder.tensor(&format!("{name}.gate_up_proj"), &[count, hidden, 2 * inner])?;
-    let down = builder.tensor(&format!("{name}.down_proj"), &[count, inner, hidden])?;
+    let tensor = |part: &str, [outputs, inputs]: [usize; 2]| {
+        let shape = if outputs_first { [count, outputs, inputs] } else { [count, inputs, outputs] };
+        builder.tensor(&format!("{name}.{part}"), &shape)
+    };
+    let up = tensor("gate_up_proj", [2 * inner, hidden])?;
+    let down = tensor("down_proj", [hidden, inner])?;
     let up_bias = builder.tensor(&format!("{name}.gate_up_proj_bias"), &[count, 2 * inner])?.values();
     let down_bias = builder.tensor(&format!("{name}.down_proj_bias"), &[count, hidden])?.values();
     // Gates come first here.
     let order: Vec<usize> = (0..inner).map(|i| 2 * i).chain((0..inner).map(|i| 2 * i + 1)).collect();
-    let expert = |e: usize| {
-        let up_row = |&row: &usize| Row {
-            data: &up.bytes,
-            dtype: up.dtype,
-            first: e * hidden * 2 * inner + row,
-            step: 2 * inner,
+    let matrix = |tensor: &Tensor, expert: usize, order: &[usize], inputs: usize| {
+        let outputs = order.len();
+        let row = |&row: &usize| {
+            let within = if outputs_first { row * inputs } else { row };
+            let step = if outputs_first { 1 } else { outputs };
+            let first = expert * outputs * inputs + within;
+            Row { data: &tensor.bytes, dtype: tensor.dtype, first, step }
         };
-        let down_row = |row: usize| Row {
-            data: &down.bytes,
-            dtype: down.dtype,
-            first: e * inner * hidden + row,
-            step: hidden,
-        };
-        let up_rows: Vec<Row<'_>> = order.iter().map(up_row).collect();
-        let down_rows: Vec<Row<'_>> = (0..hidden).map(down_row).collect();
-        Mlp {
-            gated: true,
-            inner,
-            up: Linear {
-                matrix: Matrix::pack(builder.cpu, hidden, &up_rows),
-                bias: Some(order.iter().map(|row| up_bias[e * 2 * inner + row]).collect()),
-            },
-            down: Linear {
-                matrix: Matrix::pack(builder.cpu, inner, &down_rows),
-                bias: Some(down_bias[e * hidden..(e + 1) * hidden].to_vec()),
-            },
-            activation,
-        }
+        Matrix::pack(builder.cpu, inputs, &order.iter().map(row).collect::<Vec<_>>())
+    };
+    let in_order: Vec<usize> = (0..hidden).collect();
+    let expert = |e: usize| Mlp {
+        gated: true,
+        inner,
+        up: Linear {
+            matrix: matrix(&up, e, &order, hidden),
+            bias: Some(order.iter().map(|row| up_bias[e * 2 * inner + row]).collect()),
+        },
+        down: Linear {
+            matrix: matrix(&down, e, &in_order, inner),
+            bias: Some(down_bias[e * hidden..(e + 1) * hidden].to_vec()),
+        },
+        activation,
     };
     Ok((0..count).map(expert).collect())
 }

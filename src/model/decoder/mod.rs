@@ -151,6 +151,7 @@ impl Decoder {
         let Scratch { x, angles, .. } = &mut self.scratch;
         x.resize(places.len() * self.hidden);
         let tokens = chunks.iter().flat_map(|chunk| chunk.tokens);
+        let mut learned = vec![0.0; self.hidden];
         for ((row, &token), place) in x.chunks_exact_mut(self.hidden).zip(tokens).zip(places) {
             match &self.embedding.tokens {
                 Some(table) => read_row(table, token as usize, row),
@@ -160,9 +161,9 @@ impl Decoder {
                 *x *= self.embedding.multiplier;
             }
             if let Some((table, first)) = &self.embedding.positions {
-                let at = (place.position + first) * self.hidden;
-                for (i, x) in row.iter_mut().enumerate() {
-                    *x += table.dtype.read(&table.bytes, at + i);
+                read_row(table, place.position + first, &mut learned);
+                for (x, learned) in row.iter_mut().zip(&learned) {
+                    *x += learned;
                 }
             }
         }
@@ -256,8 +257,5 @@ pub(super) fn block_bytes(description: &Description, kv: KvType) -> usize {
 }
 
 fn read_row(table: &Tensor, row: usize, out: &mut [f32]) {
-    let first = row * out.len();
-    for (i, out) in out.iter_mut().enumerate() {
-        *out = table.dtype.read(&table.bytes, first + i);
-    }
+    table.dtype.widen(&table.bytes, row * out.len(), out);
 }

@@ -1,9 +1,5 @@
-//! GGUF files of the architectures that `metadata` lists.
-//!
-//! In this first cut quantized weights are widened to `f32` when they are loaded: four bytes a weight, which
-//! [`Memory`](super::Memory) tells. Kernels of exact integer dot products come in its place.
+//! GGUF files of the architectures that `metadata` lists. Quantized weights stay as they are.
 
-mod blocks;
 mod metadata;
 mod names;
 mod reader;
@@ -18,13 +14,16 @@ use std::{
 
 use super::{
     config::Config,
-    description::{Description, HeadNorm, Norm},
+    description::{
+        Description, ExpertWeights, FeedForward, FusedOrder, HeadNorm, Linear, Mlp, Norm, Projections, Up,
+    },
     error::LoadError,
     summary::Stored,
     tensors::{Bytes, Tensor, Tensors},
 };
-use crate::kernels::{Dtype, mapped::Mapped, rotary::Pairing};
-use blocks::Kind;
+use crate::kernels::{Dtype, Quantization, mapped::Mapped, rotary::Pairing};
+use metadata::Facts;
+use names::Name;
 pub use text::{TextMetadata, WrongKind};
 
 /// A mapped file.
@@ -39,7 +38,7 @@ pub(super) struct Gguf {
 
 struct Entry {
     range: Range<usize>,
-    kind: Kind,
+    dtype: Dtype,
     shape: Vec<usize>,
 }
 
@@ -53,15 +52,13 @@ impl Gguf {
         let format = |reason: String| LoadError::Format { path: path.to_owned(), reason };
         let header = reader::read(&file).map_err(format)?;
         let architecture = metadata::architecture(&header.metadata)?.to_owned();
-        let mut entries = BTreeMap::new();
-        let mut tables = BTreeMap::new();
+        let mut file_entries = BTreeMap::new();
         for tensor in header.tensors {
-            let name = names::to_hugging_face(&architecture, &tensor.name);
-            let Some(kind) = Kind::from_number(tensor.kind) else {
+            let Some(dtype) = dtype(tensor.kind) else {
                 let dtype = format!("number {} of ggml", tensor.kind);
                 return Err(LoadError::Dtype { name: tensor.name, dtype });
             };
-            let (elements, size) = kind.block();
+            let (elements, size) = dtype.block();
             let count = tensor.shape.iter().try_fold(1usize, |count, side| count.checked_mul(*side));
             let count = count.ok_or_else(|| format(format!("tensor {} is too large", tensor.name)))?;
             if !tensor.shape.last().is_some_and(|row| row.is_multiple_of(elements)) {
@@ -72,25 +69,25 @@ impl Gguf {
             let (Some(start), Some(end)) = (start, end.filter(|end| *end <= file.len())) else {
                 return Err(format(format!("the file ends before tensor {}", tensor.name)));
             };
-            let entry = Entry { range: start..end, kind, shape: tensor.shape };
-            if tensor.name.starts_with("rope_f") {
-                tables.insert(tensor.name, kind.dequantize(&file[start..end]));
-            } else {
-                entries.insert(name.unwrap_or(tensor.name), entry);
-            }
+            file_entries.insert(tensor.name, Entry { range: start..end, dtype, shape: tensor.shape });
         }
-        let embedding = ["model.embed_tokens.weight", "transformer.wte.weight"]
-            .into_iter()
-            .find_map(|name| entries.get(name))
-            .ok_or_else(|| LoadError::MissingTensor("token_embd.weight".to_owned()))?;
-        let facts = metadata::Facts {
-            vocabulary: embedding.shape[0],
-            tied: !entries.contains_key("lm_head.weight"),
-            frequency_factors: tables.remove("rope_freqs.weight"),
-            long_factors: tables.remove("rope_factors_long.weight"),
-            short_factors: tables.remove("rope_factors_short.weight"),
+        let mut table = |name: &str| {
+            let entry: Entry = file_entries.remove(name)?;
+            let mut values = vec![0.0; entry.shape.iter().product()];
+            entry.dtype.widen(&file[entry.range], 0, &mut values);
+            Some(values)
+        };
+        let frequency_factors = table("rope_freqs.weight");
+        let long_factors = table("rope_factors_long.weight");
+        let short_factors = table("rope_factors_short.weight");
+        let facts = Facts {
+            shapes: file_entries.iter().map(|(name, entry)| (name.as_str(), &entry.shape[..])).collect(),
+            frequency_factors,
+            long_factors,
+            short_factors,
         };
         let config = metadata::config(&header.metadata, &facts)?;
+        let entries = rename(&architecture, file_entries);
         Ok(Self { path: path.to_owned(), file: Arc::new(file), entries, architecture, config })
     }
 
@@ -120,13 +117,71 @@ impl Gguf {
                 }
             }
         });
-        // and orders the rows of Llama's queries and keys so that neighbours turn together.
-        if self.architecture == "llama" {
+        // orders the rows of queries and keys so that neighbours turn together, where the architecture's graph wants it,
+        if metadata::turns_neighbours(&self.architecture) {
             for rotary in &mut description.rotary {
                 rotary.pairing = Pairing::Neighbours;
             }
         }
+        // puts all queries first, then all keys, then all values,
+        description.each(|_, layer| {
+            if let Projections::Fused { order, .. } = &mut layer.attention.projections {
+                *order = FusedOrder::Sections;
+            }
+        });
+        // and parts the gates of gpt-oss from what they gate.
+        description.each(|_, layer| {
+            if let FeedForward::Experts(experts) = &mut layer.feed_forward
+                && let ExpertWeights::Stacked { name, count, inner, .. } = &experts.weights
+            {
+                let linear = |e: usize, part: &str| Linear::new(format!("{name}.{e}.{part}_proj"), true);
+                let each = |e: usize| Mlp {
+                    inner: *inner,
+                    up: Up::Gated { gate: linear(e, "gate"), up: linear(e, "up") },
+                    down: linear(e, "down"),
+                };
+                experts.weights = ExpertWeights::Each((0..*count).map(each).collect());
+            }
+        });
     }
+}
+
+/// Entries by the names that the descriptions ask for.
+fn rename(architecture: &str, entries: BTreeMap<String, Entry>) -> BTreeMap<String, Entry> {
+    // Falcon's norm before both halves is the feed-forward's where attention has its own.
+    let two_norms = architecture == "falcon" && entries.contains_key("blk.0.attn_norm_2.weight");
+    let mut renamed = BTreeMap::new();
+    for (name, mut entry) in entries {
+        match names::to_hugging_face(architecture, &name) {
+            None => {
+                renamed.insert(name, entry);
+            }
+            Some(Name::Whole(mut name)) => {
+                if two_norms {
+                    name = name.replace(".input_layernorm.", ".ln_mlp.");
+                }
+                // A matrix of one row is stored as a vector.
+                if name.ends_with("shared_expert_gate.weight") && entry.shape.len() == 1 {
+                    entry.shape.insert(0, 1);
+                }
+                renamed.insert(name, entry);
+            }
+            Some(Name::Each(before, after)) => {
+                let count = entry.shape[0].max(1);
+                let size = entry.range.len() / count;
+                for i in 0..entry.shape[0] {
+                    let start = entry.range.start + i * size;
+                    let own = Entry {
+                        range: start..start + size,
+                        dtype: entry.dtype,
+                        shape: entry.shape[1..].to_vec(),
+                    };
+                    renamed.insert(format!("{before}{i}{after}"), own);
+                }
+            }
+        }
+    }
+    renamed
 }
 
 impl Tensors for Gguf {
@@ -138,44 +193,40 @@ impl Tensors for Gguf {
         self.entries.values().map(|entry| entry.range.len() as u64).sum()
     }
 
-    fn loaded_bytes(&self, name: &str) -> Option<u64> {
-        let entry = self.entries.get(name)?;
-        let size = dtype(entry.kind).unwrap_or(Dtype::F32).size();
-        Some((entry.shape.iter().product::<usize>() * size) as u64)
-    }
-
-    fn is_mapped(&self, name: &str) -> bool {
-        self.entries.get(name).is_some_and(|entry| dtype(entry.kind).is_some())
+    fn shape(&self, name: &str) -> Option<(Dtype, &[usize])> {
+        self.entries.get(name).map(|entry| (entry.dtype, &entry.shape[..]))
     }
 
     fn stored(&self, name: &str) -> Option<Stored> {
         let entry = self.entries.get(name)?;
         let parameters = entry.shape.iter().map(|side| *side as u64).product();
-        Some(Stored { kind: entry.kind.name(), parameters, bytes: entry.range.len() as u64 })
+        Some(Stored { kind: entry.dtype.name().to_owned(), parameters, bytes: entry.range.len() as u64 })
     }
 
     fn tensor(&self, name: &str) -> Result<Option<Tensor>, LoadError> {
-        let Some(entry) = self.entries.get(name) else { return Ok(None) };
-        let shape = entry.shape.clone();
-        Ok(Some(match dtype(entry.kind) {
-            Some(dtype) => {
-                Tensor { dtype, shape, bytes: Bytes::Mapped(Arc::clone(&self.file), entry.range.clone()) }
-            }
-            None => {
-                let values = entry.kind.dequantize(&self.file[entry.range.clone()]);
-                let bytes = values.into_iter().flat_map(f32::to_le_bytes).collect();
-                Tensor { dtype: Dtype::F32, shape, bytes: Bytes::Owned(bytes) }
-            }
-        }))
+        let tensor = |entry: &Entry| {
+            let bytes = Bytes::Mapped(Arc::clone(&self.file), entry.range.clone());
+            Tensor { dtype: entry.dtype, shape: entry.shape.clone(), bytes }
+        };
+        Ok(self.entries.get(name).map(tensor))
     }
 }
 
-/// The type that kernels read as it is; None where blocks are widened.
-fn dtype(kind: Kind) -> Option<Dtype> {
-    match kind {
-        Kind::F32 => Some(Dtype::F32),
-        Kind::F16 => Some(Dtype::F16),
-        Kind::Bf16 => Some(Dtype::Bf16),
-        _ => None,
-    }
+/// An element type by its number in ggml (`ggml.h`, `enum ggml_type`).
+fn dtype(number: u32) -> Option<Dtype> {
+    Some(match number {
+        0 => Dtype::F32,
+        1 => Dtype::F16,
+        2 => Dtype::Quantized(Quantization::Q4_0),
+        3 => Dtype::Quantized(Quantization::Q4_1),
+        6 => Dtype::Quantized(Quantization::Q5_0),
+        7 => Dtype::Quantized(Quantization::Q5_1),
+        8 => Dtype::Quantized(Quantization::Q8_0),
+        12 => Dtype::Quantized(Quantization::Q4K),
+        13 => Dtype::Quantized(Quantization::Q5K),
+        14 => Dtype::Quantized(Quantization::Q6K),
+        30 => Dtype::Bf16,
+        39 => Dtype::Quantized(Quantization::Mxfp4),
+        _ => return None,
+    })
 }

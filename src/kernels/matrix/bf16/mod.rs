@@ -15,8 +15,6 @@ use std::cell::RefCell;
 use half::bf16;
 
 use super::Row;
-#[cfg(target_arch = "x86_64")]
-use crate::kernels::matrix_unit::Unit;
 use crate::kernels::{aligned::Aligned, cpu::Cpu, dtype::Element, simd::LANES, split::Split};
 
 /// Inputs that a sum takes at a time.
@@ -24,7 +22,7 @@ const DEPTH: usize = 32;
 /// Elements of a tile: `DEPTH` inputs of a panel.
 const TILE: usize = DEPTH * LANES;
 /// Panels of one task.
-const GROUP: usize = 4;
+pub(super) const GROUP: usize = 4;
 
 thread_local! {
     /// Narrowed rows, of the thread that asks for the product.
@@ -75,23 +73,35 @@ impl Panels {
         self.k.next_multiple_of(DEPTH)
     }
 
-    /// `x` [m, k] times the weights plus `bias` [n] into `out` [m, n].
-    pub(super) fn matmul(&self, cpu: &Cpu, x: &[f32], bias: Option<&[f32]>, out: &mut [f32]) {
-        let m = x.len() / self.k;
+    /// Calls `each` with the rows of `x` [m, k] as the products of these panels take them.
+    pub(super) fn narrowed(cpu: &Cpu, k: usize, x: &[f32], each: impl FnOnce(&[bf16])) {
         ROWS.with_borrow_mut(|rows| {
-            rows.resize(m * self.padded());
-            narrow::narrow(cpu, self.k, x, self.padded(), rows);
-            let product = Product { panels: self, m, rows, bias, out: Split::new(out) };
-            let groups = self.n.div_ceil(LANES * GROUP);
-            #[cfg(target_arch = "x86_64")]
-            if let Some(unit) = cpu.isa.matrix_unit() {
-                cpu.pool.run(groups, &|task| product.on_tiles(unit, task * GROUP));
-                return;
-            }
-            cpu.pool
-                .run(groups, &|task| cpu.isa.run(lanes::Group { product: &product, first: task * GROUP }));
+            let padded = k.next_multiple_of(DEPTH);
+            rows.resize(x.len() / k * padded);
+            narrow::narrow(cpu, k, x, padded, rows);
+            each(rows);
         });
     }
+
+    /// The columns of one group of panels, for all rows.
+    pub(super) fn columns(&self, cpu: &Cpu, rows: &[bf16], group: usize, columns: Columns<'_>) {
+        let product = Product { panels: self, m: rows.len() / self.padded(), rows, columns };
+        #[cfg(target_arch = "x86_64")]
+        if let Some(unit) = cpu.isa.matrix_unit() {
+            return tiles::group(unit, &product, group * GROUP);
+        }
+        cpu.isa.run(lanes::Group { product: &product, first: group * GROUP });
+    }
+}
+
+/// Where the products go.
+#[derive(Clone, Copy)]
+pub(super) struct Columns<'a> {
+    /// The first column in `out`, and the width of `out`.
+    pub(super) first: usize,
+    pub(super) width: usize,
+    pub(super) bias: Option<&'a [f32]>,
+    pub(super) out: Split<'a, f32>,
 }
 
 /// Where input `i` of output `lane` lies in a panel.
@@ -103,17 +113,10 @@ struct Product<'a> {
     panels: &'a Panels,
     m: usize,
     rows: &'a [bf16],
-    bias: Option<&'a [f32]>,
-    out: Split<'a, f32>,
+    columns: Columns<'a>,
 }
 
 impl Product<'_> {
-    /// All rows of a group's panels on the matrix unit.
-    #[cfg(target_arch = "x86_64")]
-    fn on_tiles(&self, unit: Unit, first: usize) {
-        tiles::group(unit, self, first);
-    }
-
     /// The tile of inputs from `step * DEPTH` of a panel, and those after it.
     fn weights(&self, panel: usize, step: usize) -> &[bf16] {
         let padded = self.panels.padded();
@@ -129,17 +132,20 @@ impl Product<'_> {
     /// A row's sums of a panel, with the bias, to their place.
     #[inline(always)]
     fn finish(&self, row: usize, panel: usize, sums: &[f32; LANES]) {
-        let (n, first) = (self.panels.n, panel * LANES);
-        let Some(width) = n.checked_sub(first).map(|left| left.min(LANES)).filter(|width| *width > 0) else {
+        let Columns { first, width, bias, out } = self.columns;
+        let start = panel * LANES;
+        let count = self.panels.n.saturating_sub(start).min(LANES);
+        if count == 0 {
             return;
-        };
+        }
+        let column = first + start;
         #[expect(unsafe_code, reason = "columns lent to several threads")]
         // SAFETY: a panel belongs to one task, and its columns of a row come once.
-        let out = unsafe { self.out.part(row * n + first..row * n + first + width) };
-        match self.bias {
-            None => out.copy_from_slice(&sums[..width]),
+        let out = unsafe { out.part(row * width + column..row * width + column + count) };
+        match bias {
+            None => out.copy_from_slice(&sums[..count]),
             Some(bias) => {
-                for ((out, sum), bias) in out.iter_mut().zip(sums).zip(&bias[first..]) {
+                for ((out, sum), bias) in out.iter_mut().zip(sums).zip(&bias[column..]) {
                     *out = sum + bias;
                 }
             }
