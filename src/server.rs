@@ -96,7 +96,7 @@ pub async fn run(
                 tracing::info!("ready");
             }
             signal = signals.next() => match signal {
-                Asked::Reload => apply(reload(), &config, &api, tls.as_deref()),
+                Asked::Reload => apply(reload(), &config, &api, &models, tls.as_deref()),
                 Asked::Stop => break,
             },
         }
@@ -154,7 +154,13 @@ fn announce(addresses: &[Address], no_keys: bool) {
 
 /// Puts a new configuration into effect as far as that is possible without a restart. What is wrong with it leaves
 /// everything as it was.
-fn apply(reloaded: Result<Loaded, Errors>, started: &Config, api: &Api, tls: Option<&Reloadable>) {
+fn apply(
+    reloaded: Result<Loaded, Errors>,
+    started: &Config,
+    api: &Api,
+    models: &Registry,
+    tls: Option<&Reloadable>,
+) {
     let config = match reloaded {
         Ok(loaded) => loaded.config,
         Err(errors) => return tracing::error!("not reloaded: the configuration is wrong\n{errors}"),
@@ -168,13 +174,24 @@ fn apply(reloaded: Result<Loaded, Errors>, started: &Config, api: &Api, tls: Opt
             "not reloaded: no API key is left, which would let everybody in; restart to mean that"
         );
     }
+    let changes = match models.prepare(&config.served()) {
+        Ok(changes) => changes,
+        Err(error) => return tracing::error!(error, "not reloaded"),
+    };
     if let Some(Err(error)) = tls.map(Reloadable::reload) {
         return tracing::error!(%error, "not reloaded");
     }
     let count = keys.len();
     api.set_keys(keys);
-    tracing::info!(keys = count, tls = tls.is_some(), "reloaded API keys and certificates");
-    let unchanged = Config { auth: started.auth.clone(), ..config };
+    let models = changes.len();
+    changes.into_iter().for_each(|change| change());
+    tracing::info!(
+        keys = count,
+        tls = tls.is_some(),
+        models,
+        "reloaded API keys, certificates and upstreams"
+    );
+    let unchanged = Config { auth: started.auth.clone(), ..config.with_reloadable_models_of(started) };
     if unchanged != *started {
         tracing::warn!("the rest of the new configuration takes effect after a restart");
     }

@@ -4,6 +4,8 @@
 #[cfg(feature = "candle")]
 pub mod candle;
 pub mod echo;
+pub mod passthrough;
+pub mod proxy;
 
 use std::{
     sync::Arc,
@@ -15,6 +17,7 @@ use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use self::passthrough::Passthrough;
 use crate::generation::{Chat, EmbeddingRequest, Embeddings, Error, Events, GenerationRequest, PromptText};
 
 /// The kinds of backend that this build has.
@@ -28,6 +31,9 @@ pub enum Kind {
     #[cfg(feature = "candle")]
     #[serde(alias = "transformers")]
     Candle,
+    /// Other OpenAI-compatible servers, such as vLLM.
+    #[serde(alias = "vllm_proxy")]
+    Proxy,
 }
 
 impl Kind {
@@ -35,6 +41,7 @@ impl Kind {
         Self::Echo,
         #[cfg(feature = "candle")]
         Self::Candle,
+        Self::Proxy,
     ];
 
     #[must_use]
@@ -43,6 +50,7 @@ impl Kind {
             Self::Echo => "echo",
             #[cfg(feature = "candle")]
             Self::Candle => "candle",
+            Self::Proxy => "proxy",
         }
     }
 }
@@ -53,7 +61,7 @@ impl Kind {
 #[serde(deny_unknown_fields, default)]
 #[garde(allow_unvalidated)]
 pub struct Config {
-    /// What answers: `echo`, or `candle` where the build has it.
+    /// What answers: `echo`, `proxy`, or `candle` where the build has it.
     pub backend: Kind,
     /// Tokens that an answer may have when the request does not say. The echo backend answers whole.
     #[garde(range(min = 1))]
@@ -74,6 +82,9 @@ pub struct Config {
     #[cfg(feature = "candle")]
     #[garde(dive)]
     pub candle: candle::Config,
+    /// The proxy backend's own settings. A reload puts new ones into effect.
+    #[garde(dive)]
+    pub proxy: proxy::Config,
 }
 
 impl Default for Config {
@@ -86,9 +97,24 @@ impl Default for Config {
             echo: echo::Config::default(),
             #[cfg(feature = "candle")]
             candle: candle::Config::default(),
+            proxy: proxy::Config::default(),
         }
     }
 }
+
+impl Config {
+    /// The same, with what a reload puts into effect as `other` has it.
+    #[must_use]
+    pub fn with_reloadable_of(self, other: &Self) -> Self {
+        match (self.backend, other.backend) {
+            (Kind::Proxy, Kind::Proxy) => Self { proxy: other.proxy.clone(), ..self },
+            _ => self,
+        }
+    }
+}
+
+/// A change of the configuration that is ready to be put into effect.
+pub type Change = Box<dyn FnOnce() + Send>;
 
 /// Whether a model can serve now.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -107,7 +133,7 @@ pub struct ModelCard {
     pub owner: String,
     /// Names what the bytes of an answer depend on; equal fingerprints give equal answers.
     pub fingerprint: String,
-    /// Tokens of prompt and completion together.
+    /// Tokens of prompt and completion together; 0 where that is not known.
     pub context_length: u32,
 }
 
@@ -125,13 +151,31 @@ pub trait Backend: Send + Sync {
         Box::pin(std::future::ready(Ok(())))
     }
 
-    /// Starts a generation. What can be refused is refused here, before the first event.
-    fn generate(&self, request: GenerationRequest) -> BoxFuture<'_, Result<Events, Error>>;
+    /// Gets ready for a new configuration without changing anything yet. `None` where nothing of it can change while the
+    /// daemon runs.
+    ///
+    /// # Errors
+    /// Why the new configuration cannot be put into effect.
+    fn prepare(&self, _config: &Config) -> Result<Option<Change>, String> {
+        Ok(None)
+    }
 
-    fn embed(&self, request: EmbeddingRequest) -> BoxFuture<'_, Result<Embeddings, Error>>;
+    /// Starts a generation. What can be refused is refused here, before the first event.
+    fn generate(&self, _request: GenerationRequest) -> BoxFuture<'_, Result<Events, Error>> {
+        Box::pin(std::future::ready(Err(Error::unsupported("model", "This model does not continue texts."))))
+    }
+
+    fn embed(&self, _request: EmbeddingRequest) -> BoxFuture<'_, Result<Embeddings, Error>> {
+        Box::pin(std::future::ready(Err(Error::unsupported("model", "This model does not make embeddings."))))
+    }
 
     /// `None` where the backend has no tokenizer of its own.
     fn tokenizer(&self) -> Option<&dyn Tokenizer>;
+
+    /// What requests are handed to unparsed; `None` where the backend answers them itself.
+    fn passthrough(&self) -> Option<&dyn Passthrough> {
+        None
+    }
 }
 
 /// Text ↔ token ids, as the model sees them.
@@ -156,6 +200,12 @@ pub struct Model {
     pub backend: Box<dyn Backend>,
 }
 
+impl Model {
+    fn discovered(&self) -> Option<IndexMap<String, ModelCard>> {
+        self.backend.passthrough()?.discovered()
+    }
+}
+
 impl FromIterator<(String, Model)> for Registry {
     fn from_iter<I: IntoIterator<Item = (String, Model)>>(models: I) -> Self {
         Self { models: Arc::new(models.into_iter().collect()) }
@@ -172,21 +222,66 @@ impl Registry {
                 Kind::Echo => Box::new(echo::Echo::new(id, config, created)),
                 #[cfg(feature = "candle")]
                 Kind::Candle => Box::new(candle::Candle::new(id, config, created)),
+                Kind::Proxy => Box::new(proxy::Proxy::new(config, created)),
             };
             (id.clone(), Model { kind: config.backend, backend })
         };
         served.iter().map(build).collect()
     }
 
-    #[must_use]
-    pub fn get(&self, id: &str) -> Option<&Model> {
-        self.models.get(id)
-    }
-
     /// A model, and its id as it is owned here.
     #[must_use]
     pub fn find(&self, id: &str) -> Option<(&str, &Model)> {
-        self.models.get_key_value(id).map(|(id, model)| (id.as_str(), model))
+        let (id, model) = self.models.get_key_value(id)?;
+        model.discovered().is_none().then_some((id.as_str(), model))
+    }
+
+    /// What requests for a model are handed to unparsed.
+    #[must_use]
+    pub fn passthrough(&self, id: &str) -> Option<&dyn Passthrough> {
+        match self.find(id) {
+            Some((_, model)) => model.backend.passthrough(),
+            None => {
+                self.models.values().find_map(|model| model.backend.passthrough().filter(|it| it.lists(id)))
+            }
+        }
+    }
+
+    /// What is told of each model that is served.
+    #[must_use]
+    pub fn cards(&self) -> IndexMap<String, ModelCard> {
+        let mut cards = IndexMap::new();
+        for (id, model) in self.iter() {
+            match model.discovered() {
+                None => drop(cards.insert(id.to_owned(), model.backend.card().clone())),
+                Some(discovered) => {
+                    for (id, card) in discovered {
+                        cards.entry(id).or_insert(card);
+                    }
+                }
+            }
+        }
+        cards
+    }
+
+    /// Whether some of the models are answered by other servers.
+    #[must_use]
+    pub fn has_passthrough(&self) -> bool {
+        self.models.values().any(|model| model.backend.passthrough().is_some())
+    }
+
+    /// Gets ready for a new configuration, as far as models can change while they are served.
+    ///
+    /// # Errors
+    /// Which of them cannot, and why.
+    pub fn prepare(&self, served: &IndexMap<String, Config>) -> Result<Vec<Change>, String> {
+        let mut changes = Vec::new();
+        for (id, model) in self.iter() {
+            let Some(config) = served.get(id).filter(|config| config.backend == model.kind) else { continue };
+            let told = |error| format!("the model '{id}': {error}");
+            changes.extend(model.backend.prepare(config).map_err(told)?);
+        }
+        Ok(changes)
     }
 
     /// Every model with its id.

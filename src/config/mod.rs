@@ -74,6 +74,20 @@ impl Default for Config {
 }
 
 impl Config {
+    /// The same, with what a reload puts into effect for models as `other` has it.
+    #[must_use]
+    pub fn with_reloadable_models_of(self, other: &Self) -> Self {
+        let of = |(id, model): (String, backend::Config)| match other.models.get(&id) {
+            Some(other) => (id, model.with_reloadable_of(other)),
+            None => (id, model),
+        };
+        Self {
+            model: self.model.with_reloadable_of(&other.model),
+            models: self.models.into_iter().map(of).collect(),
+            ..self
+        }
+    }
+
     /// The models to serve, in the configuration's order: those of `models`, or the one that `model_id` names.
     #[must_use]
     pub fn served(&self) -> IndexMap<String, backend::Config> {
@@ -119,9 +133,5 @@ pub fn load(sources: &Sources, options: &Options) -> Result<Loaded, Errors> {
     let prefix = config.api_prefix.trim_end_matches('/').len();
     config.api_prefix.truncate(prefix);
     Errors::check(meaning::check(&config, &merged))?;
-    let mut warnings = said.warnings;
-    let backend = config.model.backend.as_str();
-    warnings
-        .extend(said.unused.iter().map(|source| format!("{source}: has no effect with backend {backend}")));
-    Ok(Loaded { config, warnings, origins: merged.origins() })
+    Ok(Loaded { config, warnings: said.warnings, origins: merged.origins() })
 }
