@@ -1,6 +1,9 @@
 //! Which upstream gets a request. Pure.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::{
+    cmp::Ordering,
+    hash::{DefaultHasher, Hash, Hasher},
+};
 
 /// What is known of an upstream that can take a request.
 #[derive(Debug, Clone, Copy)]
@@ -11,11 +14,11 @@ pub(super) struct Candidate<'a> {
 }
 
 impl Candidate<'_> {
-    /// Whether it has less to do for its weight than the other.
-    fn is_freer(&self, other: &Self) -> bool {
-        // (n + 1) / weight without the division: what each would have with this request.
-        let load = |a: &Self, b: &Self| u64::from(a.outstanding + 1) * u64::from(b.weight);
-        load(self, other) < load(other, self)
+    /// How its requests for its weight compare with the other's.
+    fn load(&self, other: &Self) -> Ordering {
+        // a / v against b / w without the division.
+        let (of_self, of_other) = (u64::from(self.outstanding), u64::from(other.outstanding));
+        (of_self * u64::from(other.weight)).cmp(&(of_other * u64::from(self.weight)))
     }
 
     /// Rendezvous hashing: the upstream with the highest score for a key gets it, and when one leaves, only its keys move.
@@ -34,7 +37,7 @@ impl Candidate<'_> {
 const SLACK: u64 = 2;
 
 /// The index of the one that gets the request; `None` when there is none. `turn` differs from call to call, so that equals
-/// take turns.
+/// take turns, each as often as its weight says.
 pub(super) fn choose(candidates: &[Candidate<'_>], affinity: Option<u64>, turn: usize) -> Option<usize> {
     if let Some(key) = affinity {
         let requests: u64 = candidates.iter().map(|candidate| u64::from(candidate.outstanding)).sum();
@@ -52,10 +55,19 @@ pub(super) fn choose(candidates: &[Candidate<'_>], affinity: Option<u64>, turn: 
             return Some(index);
         }
     }
-    let count = candidates.len();
-    (0..count)
-        .map(|step| (turn + step) % count)
-        .reduce(|best, next| if candidates[next].is_freer(&candidates[best]) { next } else { best })
+    let least = candidates.iter().min_by(|a, b| a.load(b))?;
+    let equals = || candidates.iter().enumerate().filter(|(_, candidate)| candidate.load(least).is_eq());
+    let weights: usize = equals().map(|(_, candidate)| candidate.weight as usize).sum();
+    let mut place = turn % weights.max(1);
+    let mut last = None;
+    for (index, candidate) in equals() {
+        last = Some(index);
+        match place.checked_sub(candidate.weight as usize) {
+            Some(rest) => place = rest,
+            None => break,
+        }
+    }
+    last
 }
 
 /// A number for a conversation or a header's value, the same in every process.
@@ -86,6 +98,8 @@ mod tests {
     fn the_least_busy_for_its_weight() {
         assert_eq!(spread(candidates(&[("a", 1), ("b", 1), ("c", 1)]), 300), [100, 100, 100]);
         assert_eq!(spread(candidates(&[("a", 3), ("b", 1)]), 400), [300, 100]);
+        let busy = [("a", 5), ("b", 4)].map(|(name, outstanding)| Candidate { name, weight: 1, outstanding });
+        assert_eq!(choose(&busy, None, 0), Some(1));
         assert_eq!(choose(&[], None, 0), None);
     }
 
@@ -94,6 +108,9 @@ mod tests {
         let idle = candidates(&[("a", 1), ("b", 1)]);
         let chosen: Vec<_> = (0..4).map(|turn| choose(&idle, None, turn).unwrap()).collect();
         assert_eq!(chosen, [0, 1, 0, 1]);
+        let weighted = candidates(&[("a", 3), ("b", 1)]);
+        let of_a = (0..400).filter(|&turn| choose(&weighted, None, turn) == Some(0)).count();
+        assert_eq!(of_a, 300);
     }
 
     #[test]
