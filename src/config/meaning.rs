@@ -65,8 +65,10 @@ impl Check<'_> {
             let found = path.split_first().and_then(|(first, rest)| {
                 rest.iter().try_fold(self.printed.get(first)?, |value, segment| value.get(segment))
             });
+            // A URL may hold a password or a key.
+            let may_hide = |value: &toml::Value| value.as_str().is_some_and(|text| text.contains(['@', '?']));
             let found = found
-                .filter(|value| !value.is_array())
+                .filter(|value| !value.is_array() && !may_hide(value))
                 .map(|value| format!(", found {}", values::found(value)))
                 .unwrap_or_default();
             self.problems.push(Problem {

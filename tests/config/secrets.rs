@@ -43,6 +43,7 @@ fn in_no_error_no_debug_output_and_no_print() {
         (file("proxy.api_key = ['S']"), "proxy.api_key: expected a string, found a list"),
         (file("[proxy.upstreams.a]\napi_key = 'S'"), "# api_key = \"[secret]\""),
         (file("proxy.base_url = 'http://u:S@a'"), "proxy.base_url: has a user or password in it"),
+        (file("proxy.base_url = 'http://a/v1?key=S'"), "proxy.base_url: has a query"),
         (Place::new().env("SCONCE_AUTH__KEYS", &format!("['{SECRET}'")), "SCONCE_AUTH__KEYS"),
         (Place::new().env("SCONCE_AUTH__KEYS", &format!("[['{SECRET}']]")), "SCONCE_AUTH__KEYS"),
         (Place::new().env("SCONCE_AUTH", SECRET), "SCONCE_AUTH"),

@@ -122,8 +122,8 @@ async fn serve(mut stream: TcpStream, seen: &Seen, play: &(dyn Fn(usize) -> Vec<
             let ended = match step {
                 Step::Send(text) => stream.write_all(text.as_bytes()).await.is_err(),
                 Step::Repeat(text) => {
-                    while let Ok(sent) = stream.write(text.as_bytes()).await {
-                        seen.sent.fetch_add(sent, Ordering::SeqCst);
+                    while stream.write_all(text.as_bytes()).await.is_ok() {
+                        seen.sent.fetch_add(text.len(), Ordering::SeqCst);
                     }
                     true
                 }

@@ -118,13 +118,18 @@ fn table(out: &mut String, table: &Table, at: &[String]) {
             }
             Entry::Tables { description, each } => {
                 let keys: Vec<_> = each.entries.keys().map(|key| format!("`{key}`")).collect();
+                let (chosen, above) = match at {
+                    [] => ("\"id\"", "at the top level".to_owned()),
+                    at => ("NAME", format!("in `[{}]`", path::dotted(at))),
+                };
                 let _ = writeln!(
                     out,
-                    "\n## `[{0}.\"id\"]`\n\n{description}\n\nKeys, as at the top level: {1}. Variables: \
-                     `{2}_<id>__<KEY>`.",
+                    "\n## `[{0}.{chosen}]`\n\n{description}\n\nKeys, as {above}: {1}. Variables: \
+                     `{2}__<{3}>__<KEY>`.",
                     path::dotted(&path),
                     keys.join(", "),
-                    path::variable(&path) + "_",
+                    path::variable(&path),
+                    chosen.trim_matches('"'),
                 );
             }
         }
