@@ -235,14 +235,14 @@ async fn too_many_requests_with_retry_after() {
     let (status, error) = error_of(response).await;
     assert_eq!((status, &error["message"]), (429, &json!("busy")));
     assert_eq!(alone.error(CHAT, &chat("hi")).await.0, 429);
-    assert_eq!(busy.requests().len(), 1, "it is believed");
+    assert_eq!(busy.requests().len(), 2, "there is nobody else to ask");
 
     let free = Upstream::always(vec![json("200 OK", "{}")]).await;
     let proxy = proxy(&[("a", &busy.url()), ("b", &free.url())], &["proxy.upstreams.a.weight=1000"]).await;
     for _ in 0..5 {
         proxy.ok(CHAT, &chat("hi")).await;
     }
-    assert_eq!((busy.requests().len(), free.requests().len()), (2, 5));
+    assert_eq!((busy.requests().len(), free.requests().len()), (3, 5), "it is believed");
 }
 
 #[tokio::test]

@@ -28,8 +28,10 @@ pub(super) struct Circuit {
 pub(super) enum Closed {
     /// Its health check or its last requests failed.
     Unwell,
-    /// It has as many requests as it may have, or says that it is busy.
+    /// It has as many requests as it may have.
     Full,
+    /// It says that it is busy. If all are, one of them may say so itself, and for how long.
+    Busy,
 }
 
 impl Circuit {
@@ -50,15 +52,21 @@ impl Circuit {
         if !self.healthy || (self.is_open() && self.on_trial) {
             return Err(Closed::Unwell);
         }
-        if self.paused_until.is_some_and(|until| now < until) {
-            return Err(if self.is_open() { Closed::Unwell } else { Closed::Full });
+        let paused = self.paused_until.is_some_and(|until| now < until);
+        match () {
+            () if paused && self.is_open() => Err(Closed::Unwell),
+            () if self.outstanding >= self.limit => Err(Closed::Full),
+            () if paused => Err(Closed::Busy),
+            () => Ok(()),
         }
-        if self.outstanding >= self.limit { Err(Closed::Full) } else { Ok(()) }
     }
 
-    /// Takes a place. Each call that succeeds wants one of [`Circuit::end`].
+    /// Takes a place, at a busy one too. Each call that succeeds wants one of [`Circuit::end`].
     pub(super) fn begin(&mut self, now: Instant) -> Result<(), Closed> {
-        self.check(now)?;
+        match self.check(now) {
+            Ok(()) | Err(Closed::Busy) => {}
+            closed => return closed,
+        }
         self.outstanding += 1;
         self.on_trial = self.is_open();
         Ok(())
@@ -179,15 +187,17 @@ mod tests {
     }
 
     #[test]
-    fn limits_and_busy_upstreams_are_full_and_not_unwell() {
+    fn a_full_one_is_left_out_and_a_busy_one_is_the_last_resort() {
         let now = Instant::now();
         let mut circuit = Circuit::new(1);
         circuit.begin(now).unwrap();
         assert_eq!(circuit.begin(now), Err(Closed::Full));
         circuit.end();
         circuit.busy(now, Duration::from_secs(3600));
-        assert_eq!(circuit.check(now), Err(Closed::Full));
+        assert_eq!(circuit.check(now), Err(Closed::Busy));
         assert!(circuit.is_well(now));
+        assert_eq!(circuit.begin(now), Ok(()));
+        circuit.end();
         assert_eq!(circuit.check(now + LONGEST_BUSY), Ok(()));
     }
 }

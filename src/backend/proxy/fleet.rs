@@ -140,7 +140,7 @@ impl Fleet {
         // Another request may take the last place between looking and taking; then the others are looked at again.
         for _ in 0..=self.upstreams.len() {
             let now = Instant::now();
-            let mut open = Vec::with_capacity(self.upstreams.len());
+            let (mut open, mut busy) = (Vec::with_capacity(self.upstreams.len()), Vec::new());
             for upstream in &self.upstreams {
                 let other = not.is_some_and(|not| Arc::ptr_eq(not, upstream));
                 if other || (self.discovers && !upstream.lists(&forward.id)) {
@@ -149,9 +149,13 @@ impl Fleet {
                 let circuit = upstream.circuit();
                 match circuit.check(now) {
                     Ok(()) => open.push((upstream, circuit.outstanding())),
+                    Err(Closed::Busy) => busy.push((upstream, circuit.outstanding())),
                     Err(Closed::Full) => full = true,
                     Err(Closed::Unwell) => {}
                 }
+            }
+            if open.is_empty() {
+                open = busy;
             }
             let candidates: Vec<_> = open
                 .iter()
