@@ -100,7 +100,7 @@ mod tests {
     #[test]
     fn an_envelope_is_left_as_it_is() {
         let body = br#"{"error": {"message":"m","type":"t","param":null,"code":"c","more":1.50}}"#;
-        assert_eq!(envelope(StatusCode::BAD_REQUEST, body), None);
+        assert_eq!(envelope(StatusCode::CONFLICT, body), None);
     }
 
     #[test]

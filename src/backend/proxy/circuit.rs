@@ -61,21 +61,24 @@ impl Circuit {
         }
     }
 
-    /// Takes a place, at a busy one too. Each call that succeeds wants one of [`Circuit::end`].
-    pub(super) fn begin(&mut self, now: Instant) -> Result<(), Closed> {
+    /// Takes a place, at a busy one too. Each call that succeeds wants one of [`Circuit::end`], with what it returned:
+    /// whether the request is on trial.
+    pub(super) fn begin(&mut self, now: Instant) -> Result<bool, Closed> {
         match self.check(now) {
             Ok(()) | Err(Closed::Busy) => {}
-            closed => return closed,
+            Err(closed) => return Err(closed),
         }
         self.outstanding += 1;
-        self.on_trial = self.is_open();
-        Ok(())
+        self.on_trial |= self.is_open();
+        Ok(self.is_open())
     }
 
-    pub(super) fn end(&mut self) {
+    pub(super) fn end(&mut self, on_trial: bool) {
         self.outstanding -= 1;
-        // A request that was given up says nothing; the next one is on trial then.
-        self.on_trial = false;
+        if on_trial {
+            // If it was given up it said nothing, and the next one is on trial.
+            self.on_trial = false;
+        }
     }
 
     pub(super) fn succeeded(&mut self) {
@@ -127,9 +130,9 @@ mod tests {
     fn failed_thrice(now: Instant) -> Circuit {
         let mut circuit = Circuit::new(u32::MAX);
         for last in [false, false, true] {
-            assert_eq!(circuit.begin(now), Ok(()));
+            assert_eq!(circuit.begin(now), Ok(false));
             assert_eq!(circuit.failed(now, PAUSE), last);
-            circuit.end();
+            circuit.end(false);
         }
         circuit
     }
@@ -140,10 +143,10 @@ mod tests {
         let mut circuit = failed_thrice(now);
         assert_eq!(circuit.check(now), Err(Closed::Unwell));
         let later = now + PAUSE;
-        assert_eq!(circuit.begin(later), Ok(()));
+        assert_eq!(circuit.begin(later), Ok(true));
         assert_eq!(circuit.begin(later), Err(Closed::Unwell), "one on trial at a time");
         circuit.succeeded();
-        assert_eq!(circuit.begin(later), Ok(()));
+        assert_eq!(circuit.begin(later), Ok(false));
     }
 
     #[test]
@@ -153,12 +156,15 @@ mod tests {
         let later = now + PAUSE;
         circuit.begin(later).unwrap();
         assert!(!circuit.failed(later, PAUSE), "no news");
-        circuit.end();
+        circuit.end(true);
         assert_eq!(circuit.check(later), Err(Closed::Unwell));
         let later = later + PAUSE;
+        circuit.outstanding += 1;
         circuit.begin(later).unwrap();
-        circuit.end();
-        assert_eq!(circuit.begin(later), Ok(()));
+        circuit.end(false);
+        assert_eq!(circuit.begin(later), Err(Closed::Unwell), "an older request has ended");
+        circuit.end(true);
+        assert_eq!(circuit.begin(later), Ok(true));
     }
 
     #[test]
@@ -181,7 +187,7 @@ mod tests {
         assert_eq!(circuit.check(now + PAUSE), Err(Closed::Unwell));
         assert!(circuit.checked(true, now));
         assert!(!circuit.checked(true, now));
-        assert_eq!(circuit.begin(now), Ok(()));
+        assert_eq!(circuit.begin(now), Ok(true));
         assert!(circuit.is_well(now), "its trial runs");
         assert_eq!(circuit.begin(now), Err(Closed::Unwell));
     }
@@ -192,12 +198,12 @@ mod tests {
         let mut circuit = Circuit::new(1);
         circuit.begin(now).unwrap();
         assert_eq!(circuit.begin(now), Err(Closed::Full));
-        circuit.end();
+        circuit.end(false);
         circuit.busy(now, Duration::from_secs(3600));
         assert_eq!(circuit.check(now), Err(Closed::Busy));
         assert!(circuit.is_well(now));
-        assert_eq!(circuit.begin(now), Ok(()));
-        circuit.end();
+        assert_eq!(circuit.begin(now), Ok(false));
+        circuit.end(false);
         assert_eq!(circuit.check(now + LONGEST_BUSY), Ok(()));
     }
 }

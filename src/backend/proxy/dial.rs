@@ -3,7 +3,7 @@
 use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
 use hyper::client::conn::{http1, http2};
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::{
     net::{TcpStream, UnixStream},
     time::timeout,
@@ -23,6 +23,9 @@ use super::{
 const LARGEST_HEAD: usize = 64 << 10;
 /// Bytes of one HTTP/2 answer that may lie here while the client does not take them.
 const WINDOW: u32 = 256 << 10;
+
+/// An HTTP/2 connection is asked after this time whether it still lives: many requests depend on it.
+const QUIET: Duration = Duration::from_secs(20);
 
 /// How to get there.
 pub(super) struct Dialer {
@@ -90,7 +93,11 @@ impl Dialer {
         let io = TokioIo::new(stream);
         if http2 {
             let mut builder = http2::Builder::new(TokioExecutor::new());
-            builder.max_header_list_size(LARGEST_HEAD as u32).initial_stream_window_size(WINDOW);
+            builder
+                .timer(TokioTimer::new())
+                .keep_alive_interval(QUIET)
+                .max_header_list_size(LARGEST_HEAD as u32)
+                .initial_stream_window_size(WINDOW);
             let (sender, connection) = builder.handshake(io).await.map_err(io::Error::other)?;
             tokio::spawn(connection);
             return Ok(Connection::Http2(sender));

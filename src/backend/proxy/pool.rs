@@ -68,6 +68,11 @@ impl Pool {
         self.kept().http2 = Some(sender.clone());
     }
 
+    /// The next request needs a new one.
+    pub(super) fn unshare(&self) {
+        self.kept().http2 = None;
+    }
+
     /// Closes what has rested for too long, or everything when the upstream is not well.
     pub(super) fn sweep(&self, everything: bool) {
         let mut kept = self.kept();

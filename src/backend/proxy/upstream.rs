@@ -205,7 +205,12 @@ impl Upstream {
                 Err(Lost::Unsent(_)) if is_new => {
                     return Err(Failed::Unreachable(io::ErrorKind::ConnectionAborted.into()));
                 }
-                Err(Lost::Unsent(unsent)) => request = *unsent,
+                Err(Lost::Unsent(unsent)) => {
+                    request = *unsent;
+                    if matches!(connection, Connection::Http2(_)) {
+                        self.pool.unshare();
+                    }
+                }
                 Err(Lost::Sent(error)) => return Err(Failed::Broken(error)),
             }
         }
@@ -275,12 +280,13 @@ fn read_key(name: &str, written: &config::Upstream) -> Result<Option<Secret>, St
 pub(super) struct Lease {
     pub(super) upstream: Arc<Upstream>,
     request_id: String,
+    on_trial: bool,
 }
 
 impl Lease {
     pub(super) fn take(upstream: &Arc<Upstream>, request_id: &str) -> Result<Self, Closed> {
-        upstream.circuit().begin(Instant::now())?;
-        Ok(Self { upstream: Arc::clone(upstream), request_id: request_id.to_owned() })
+        let on_trial = upstream.circuit().begin(Instant::now())?;
+        Ok(Self { upstream: Arc::clone(upstream), request_id: request_id.to_owned(), on_trial })
     }
 
     pub(super) fn succeeded(&self) {
@@ -304,6 +310,6 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.upstream.circuit().end();
+        self.upstream.circuit().end(self.on_trial);
     }
 }
