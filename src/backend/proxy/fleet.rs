@@ -94,10 +94,12 @@ impl Fleet {
     /// Sends the request to an upstream, and once more to another one if nothing came of that.
     pub(super) async fn forward(&self, mut forward: Forward) -> Result<Forwarded, Error> {
         let affinity = self.affinity(&forward);
-        head::to_upstream(&mut forward.headers, &forward.request_id);
+        let mut headers = std::mem::take(&mut forward.headers);
+        head::to_upstream(&mut headers, &forward.request_id);
         let lease = self.choose(&forward, affinity, None)?;
         let first = Arc::clone(&lease.upstream);
-        let declined = match self.attempt(lease, &forward).await {
+        let for_another = if self.upstreams.len() > 1 { headers.clone() } else { HeaderMap::new() };
+        let declined = match self.attempt(lease, &forward, headers).await {
             Tried::Answered(answer) => return Ok(answer),
             Tried::Failed(error) => return Err(error),
             Tried::Declined(with) => with,
@@ -110,7 +112,7 @@ impl Fleet {
         );
         // Ends the first one's answer before the second begins.
         drop(declined);
-        match self.attempt(lease, &forward).await {
+        match self.attempt(lease, &forward, for_another).await {
             Tried::Answered(answer) => Ok(answer),
             Tried::Failed(error) => Err(error),
             Tried::Declined(with) => with,
@@ -179,10 +181,10 @@ impl Fleet {
         Err(unreachable())
     }
 
-    async fn attempt(&self, lease: Lease, forward: &Forward) -> Tried {
+    async fn attempt(&self, lease: Lease, forward: &Forward, headers: HeaderMap) -> Tried {
         let upstream = Arc::clone(&lease.upstream);
         let at_root = self.root_paths.iter().any(|path| path.trim_matches('/') == &forward.path[1..]);
-        let Some(request) = upstream.request(forward, at_root) else {
+        let Some(request) = upstream.request(forward, headers, at_root) else {
             return Tried::Failed(Error::invalid("", "The query of the URL cannot be passed on."));
         };
         let now = Instant::now();

@@ -59,27 +59,19 @@ pub(super) fn to_upstream(headers: &mut HeaderMap, request_id: &str) {
 
 /// Comes back whatever its upstream: what SDKs read, and what says how the body is to be taken. Others may tell where the
 /// upstream is.
-fn comes_back(name: &HeaderName) -> bool {
-    const NAMES: [&str; 9] = [
-        "content-type",
-        "content-disposition",
-        "content-language",
-        "content-encoding",
-        "cache-control",
-        "retry-after",
-        "retry-after-ms",
-        "x-should-retry",
-        "x-accel-buffering",
-    ];
-    const FAMILIES: [&str; 3] = ["x-ratelimit-", "openai-", "anthropic-"];
-    let name = name.as_str();
-    NAMES.contains(&name) || FAMILIES.iter().any(|family| name.starts_with(family))
+fn comes_back(name: &str) -> bool {
+    match name {
+        "content-type" | "content-disposition" | "content-language" | "content-encoding" => true,
+        "cache-control" | "x-accel-buffering" => true,
+        "retry-after" | "retry-after-ms" | "x-should-retry" => true,
+        name => ["x-ratelimit-", "openai-", "anthropic-"].iter().any(|family| name.starts_with(family)),
+    }
 }
 
 pub(super) fn from_upstream(headers: &HeaderMap) -> HeaderMap {
     headers
         .iter()
-        .filter(|(name, _)| comes_back(name))
+        .filter(|(name, _)| comes_back(name.as_str()))
         .map(|(name, value)| (name.clone(), value.clone()))
         .collect()
 }

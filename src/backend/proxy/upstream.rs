@@ -9,7 +9,7 @@ use std::{
 
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
-use http::{HeaderValue, Request, Uri, header, uri::PathAndQuery};
+use http::{HeaderMap, HeaderValue, Request, Uri, header, uri::PathAndQuery};
 use hyper::body::Incoming;
 use indexmap::IndexMap;
 use tokio::time::Instant;
@@ -129,7 +129,12 @@ impl Upstream {
     }
 
     /// The request as this upstream wants it.
-    pub(super) fn request(&self, forward: &Forward, at_root: bool) -> Option<Request<Payload>> {
+    pub(super) fn request(
+        &self,
+        forward: &Forward,
+        headers: HeaderMap,
+        at_root: bool,
+    ) -> Option<Request<Payload>> {
         let base = if at_root { self.url.root() } else { &self.url.path };
         let path = match &forward.query {
             Some(query) => format!("{base}{}?{query}", forward.path),
@@ -138,7 +143,7 @@ impl Upstream {
         let mut request = Request::new(Payload::new(self.body(forward)));
         *request.method_mut() = http::Method::POST;
         *request.uri_mut() = PathAndQuery::try_from(path).ok()?.into();
-        *request.headers_mut() = forward.headers.clone();
+        *request.headers_mut() = headers;
         self.sign(&mut request);
         Some(request)
     }
