@@ -364,6 +364,12 @@ pub enum Error {
     /// More is asked for than can be queued.
     #[error("{0}")]
     Overloaded(String),
+    /// Another server that makes the answer took too long.
+    #[error("{0}")]
+    Timeout(String),
+    /// Another server that makes the answer failed.
+    #[error("{0}")]
+    BadGateway(String),
     /// The backend failed; the text is for the log, not for the client.
     #[error("{0}")]
     Internal(String),

@@ -154,7 +154,7 @@ pub(crate) struct Caller {
 }
 
 impl Caller {
-    fn check(request: &Request) -> Result<Self, ApiError> {
+    pub(crate) fn check(request: &Request) -> Result<Self, ApiError> {
         let app = App::of(request)?;
         let keys = app.keys.load();
         if keys.is_empty() {

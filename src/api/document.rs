@@ -16,7 +16,8 @@ use super::{
 
 const DESCRIPTION: &str = "An OpenAI-compatible API from one machine. Every failure is OpenAI's error envelope; every \
                            answer has an `x-request-id`. Unknown fields of a request are accepted and ignored; known \
-                           fields that a backend does not honour are refused.";
+                           fields that a backend does not honour are refused. What is asked of a model that another \
+                           server answers for is passed on to it unchecked.";
 
 /// The document as JSON text, its operations under `prefix`.
 #[must_use]

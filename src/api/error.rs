@@ -30,6 +30,8 @@ pub(crate) enum Kind {
     UnsupportedMediaType,
     RateLimited,
     NotReady,
+    UpstreamTimeout,
+    UpstreamFailed,
     Internal,
 }
 
@@ -58,6 +60,8 @@ impl Kind {
                 (StatusCode::TOO_MANY_REQUESTS, "rate_limit_error", Some("rate_limit_exceeded"))
             }
             Self::NotReady => (StatusCode::SERVICE_UNAVAILABLE, "server_error", Some("not_ready")),
+            Self::UpstreamTimeout => (StatusCode::GATEWAY_TIMEOUT, "server_error", Some("upstream_timeout")),
+            Self::UpstreamFailed => (StatusCode::BAD_GATEWAY, "server_error", Some("upstream_error")),
             Self::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "server_error", None),
         }
     }
@@ -89,7 +93,7 @@ fn shortened(mut text: String, most: usize) -> String {
 }
 
 /// Seconds after which a refused client may try again.
-const RETRY_AFTER: &str = "1";
+pub(crate) const RETRY_AFTER: &str = "1";
 
 impl ApiError {
     pub(crate) fn new(kind: Kind, message: impl Into<String>) -> Self {
@@ -189,6 +193,8 @@ impl From<generation::Error> for ApiError {
             E::Unsupported { param, message } => Self::unsupported(param, message),
             E::ContextLengthExceeded { .. } => Self::new(Kind::ContextLengthExceeded, error.to_string()),
             E::Unavailable(message) => Self::new(Kind::NotReady, message),
+            E::Timeout(message) => Self::new(Kind::UpstreamTimeout, message),
+            E::BadGateway(message) => Self::new(Kind::UpstreamFailed, message),
             E::Overloaded(message) => Self::new(Kind::RateLimited, message),
             E::Internal(detail) => {
                 tracing::error!(error = detail, "the backend failed: {detail}");

@@ -12,6 +12,7 @@ mod docs;
 mod document;
 pub mod embeddings;
 pub mod error;
+mod forward;
 mod head;
 pub mod health;
 pub mod limits;
@@ -51,6 +52,7 @@ use self::{
     auth::KeyRing,
     docs::Pages,
     error::ApiError,
+    forward::Forwarding,
     limits::Admission,
     observe::Exchange,
     routes::{Prefixed, Root, V1},
@@ -113,6 +115,7 @@ impl Api {
             log_prompts,
         });
         let v1 = V1 { models: models.clone(), cut: cut.clone() };
+        let v1 = Forwarding { api: v1, models: models.clone(), cut: cut.clone() };
         let root = Root { models: models.clone(), draining };
         let pages = Pages { prefix: prefix.clone(), models };
         let api = (

@@ -25,8 +25,9 @@ pub struct Model {
     /// Seconds since 1970 at which it began to be served.
     pub created: u64,
     pub owned_by: String,
-    /// Tokens of prompt and completion together. (An extension, as vLLM's.)
-    pub max_model_len: u32,
+    /// Tokens of prompt and completion together, where that is known. (An extension, as vLLM's.)
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_model_len: Option<u32>,
     /// Never set here: a model is served until the configuration drops it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub shutdown_date: Option<String>,
@@ -39,7 +40,7 @@ impl Model {
             object: ModelObject,
             created: card.created,
             owned_by: card.owner.clone(),
-            max_model_len: card.context_length,
+            max_model_len: (card.context_length > 0).then_some(card.context_length),
             shutdown_date: None,
         }
     }

@@ -28,6 +28,7 @@ struct Told {
     status: Option<StatusCode>,
     model: Option<String>,
     key: Option<Arc<str>>,
+    upstream: Option<Arc<str>>,
     first_token: Option<Duration>,
     usage: Option<Usage>,
     error: Option<String>,
@@ -61,6 +62,21 @@ impl Exchange {
 
     pub(crate) fn key(&self, name: &Arc<str>) {
         self.told().key = Some(Arc::clone(name));
+    }
+
+    /// What the configuration calls the server that answers.
+    pub(crate) fn upstream(&self, name: &Arc<str>) {
+        self.told().upstream = Some(Arc::clone(name));
+    }
+
+    /// The first event of a stream that another server makes.
+    pub(crate) fn first_event(&self) {
+        self.told().first_token.get_or_insert_with(|| self.started.elapsed());
+    }
+
+    /// An error that another server answered with.
+    pub(crate) fn refused(&self, status: StatusCode) {
+        self.told().error = Some(format!("upstream status {}", status.as_u16()));
     }
 
     pub(crate) fn saw(&self, event: &GenerationEvent) {
@@ -116,6 +132,7 @@ impl Drop for Exchange {
             status,
             model = told.model,
             key = told.key.as_deref(),
+            upstream = told.upstream.as_deref(),
             prompt_tokens = told.usage.map(|_| usage.prompt),
             completion_tokens = told.usage.map(|_| usage.completion),
             first_token_ms = told.first_token.map(milliseconds),

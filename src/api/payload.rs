@@ -64,7 +64,7 @@ where
         let mut held = HeldBody::default();
         let bytes = read(request, body, app, &mut held).await?;
         if app.log_prompts {
-            tracing::info!(body = %String::from_utf8_lossy(&bytes), "request body");
+            log(&bytes);
         }
         let value: T = wire::read(&bytes).map_err(ApiError::from)?;
         value.validate().map_err(|report| out_of_range(&report))?;
@@ -73,7 +73,7 @@ where
 }
 
 /// JSON, said so or not said at all; `curl -d` alone says that it sends a form.
-fn check_headers(request: &Request) -> Result<(), ApiError> {
+pub(crate) fn check_headers(request: &Request) -> Result<(), ApiError> {
     if let Some(media_type) = request.content_type() {
         let essence = media_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
         if essence != "application/json" && !essence.ends_with("+json") {
@@ -89,7 +89,7 @@ fn check_headers(request: &Request) -> Result<(), ApiError> {
     }
 }
 
-async fn read(
+pub(crate) async fn read(
     request: &Request,
     body: &mut RequestBody,
     app: &App,
@@ -126,6 +126,10 @@ async fn read(
         whole.extend_from_slice(&chunk);
     }
     if whole.len() > limit { Err(too_large()) } else { Ok(whole.freeze()) }
+}
+
+pub(crate) fn log(body: &[u8]) {
+    tracing::info!(body = %String::from_utf8_lossy(body), "request body");
 }
 
 /// Leaves a trace of the fields that a request brought and that this API does not know.

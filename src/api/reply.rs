@@ -45,7 +45,7 @@ pub(crate) struct Text;
 const INVALID_KEY: (u16, &str) = (401, "The API key is missing or wrong.");
 const INTERNAL: (u16, &str) = (500, "The server failed; its log says more.");
 
-const WITH_BODY: [(u16, &str); 9] = [
+const WITH_BODY: [(u16, &str); 11] = [
     (
         400,
         "The request is malformed, out of range, too long for the model, or asks for what is not supported.",
@@ -57,7 +57,9 @@ const WITH_BODY: [(u16, &str); 9] = [
     (415, "The body is not `application/json`."),
     (429, "Too many requests at once; try again after `retry-after` seconds."),
     INTERNAL,
+    (502, "Another server makes this model's answers, and failed."),
     (503, "The model is not ready, or the server is shutting down."),
+    (504, "Another server makes this model's answers, and took too long."),
 ];
 
 const WITHOUT_BODY: [(u16, &str); 3] = [INVALID_KEY, (404, "No such model."), INTERNAL];

@@ -154,8 +154,7 @@ impl V1 {
     /// Every model that is served, in the configuration's order.
     #[oai(path = "/models", method = "get", tag = "Tag::Models", operation_id = "listModels")]
     async fn models(&self, _caller: Secured<Caller>) -> Answer<Page<models::ListModelsResponse>> {
-        let served = self.models.models();
-        let data = served.iter().map(|(id, model)| models::Model::new(id, model.backend.card())).collect();
+        let data = self.models.cards().iter().map(|(id, card)| models::Model::new(id, card)).collect();
         Ok(Reply::json(&models::ListModelsResponse { object: embeddings::ListObject, data })?)
     }
 
@@ -169,8 +168,8 @@ impl V1 {
         /// The model's id.
         model: Path<String>,
     ) -> Answer<Page<models::Model>> {
-        let model_ = self.models.get(&model.0).ok_or_else(|| self.unknown(&model.0))?;
-        Ok(Reply::json(&models::Model::new(&model.0, model_.backend.card()))?)
+        let card = self.models.cards().swap_remove(&*model.0).ok_or_else(|| self.unknown(&model.0))?;
+        Ok(Reply::json(&models::Model::new(&model.0, &card))?)
     }
 
     /// Tokenize
@@ -227,11 +226,15 @@ impl V1 {
     }
 
     fn unknown(&self, id: &str) -> ApiError {
-        let models = self.models.models();
-        let served: Vec<&str> = models.keys().map(|id| &**id).collect();
-        let message = format!("The model '{id}' does not exist here. Served are: {}.", served.join(", "));
-        ApiError::at(Kind::ModelNotFound, "model", message)
+        unknown_model(&self.models, id)
     }
+}
+
+pub(crate) fn unknown_model(models: &Models, id: &str) -> ApiError {
+    let cards = models.cards();
+    let served: Vec<&str> = cards.keys().map(|id| &**id).collect();
+    let message = format!("The model '{id}' does not exist here. Served are: {}.", served.join(", "));
+    ApiError::at(Kind::ModelNotFound, "model", message)
 }
 
 fn tokenizer<'a>(id: &str, model: &'a Model) -> Result<&'a dyn Tokenizer, ApiError> {

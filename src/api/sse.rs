@@ -20,9 +20,9 @@ use super::{error::ApiError, limits::Slot, observe::Exchange};
 use crate::generation::{Events, GenerationEvent};
 
 /// Proxies cut connections that say nothing for a minute.
-const KEEP_ALIVE: Duration = Duration::from_secs(15);
+pub(crate) const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// A comment, which every client skips. An `id:`, a `retry:` or an empty event breaks openai-python.
-const PING: Bytes = Bytes::from_static(b": ping\n\n");
+pub(crate) const PING: Bytes = Bytes::from_static(b": ping\n\n");
 const DONE: &[u8] = b"data: [DONE]\n\n";
 /// Room for one event of a few words.
 const ONE: usize = 384;

@@ -4,6 +4,8 @@
 #[cfg(feature = "candle")]
 pub mod candle;
 pub mod echo;
+pub mod passthrough;
+pub mod proxy;
 
 use std::{
     sync::Arc,
@@ -20,6 +22,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::sync::OnceCell;
 
+use self::passthrough::Passthrough;
 use crate::generation::{
     Chat, EmbeddingRequest, Embeddings, Error, Events, GenerationRequest, Input, Prompt, PromptText,
     SamplingParams,
@@ -36,6 +39,9 @@ pub enum Kind {
     #[cfg(feature = "candle")]
     #[serde(alias = "transformers")]
     Candle,
+    /// Other OpenAI-compatible servers, such as vLLM.
+    #[serde(alias = "vllm_proxy")]
+    Proxy,
 }
 
 impl Kind {
@@ -43,6 +49,7 @@ impl Kind {
         Self::Echo,
         #[cfg(feature = "candle")]
         Self::Candle,
+        Self::Proxy,
     ];
 
     #[must_use]
@@ -51,6 +58,7 @@ impl Kind {
             Self::Echo => "echo",
             #[cfg(feature = "candle")]
             Self::Candle => "candle",
+            Self::Proxy => "proxy",
         }
     }
 }
@@ -61,7 +69,7 @@ impl Kind {
 #[serde(deny_unknown_fields, default)]
 #[garde(allow_unvalidated)]
 pub struct Config {
-    /// What answers: `echo`, or `candle` where the build has it.
+    /// What answers: `echo`, `proxy`, or `candle` where the build has it.
     pub backend: Kind,
     /// The daemon is ready only when this model has answered a first token, and ends when it cannot be loaded. A model
     /// that is not required joins the others when it is loaded.
@@ -85,6 +93,9 @@ pub struct Config {
     #[cfg(feature = "candle")]
     #[garde(dive)]
     pub candle: candle::Config,
+    /// The proxy backend's own settings. A reload puts new ones into effect.
+    #[garde(dive)]
+    pub proxy: proxy::Config,
 }
 
 impl Default for Config {
@@ -98,6 +109,7 @@ impl Default for Config {
             echo: echo::Config::default(),
             #[cfg(feature = "candle")]
             candle: candle::Config::default(),
+            proxy: proxy::Config::default(),
         }
     }
 }
@@ -128,7 +140,7 @@ pub struct ModelCard {
     pub owner: String,
     /// Names what the bytes of an answer depend on; equal fingerprints give equal answers.
     pub fingerprint: String,
-    /// Tokens of prompt and completion together.
+    /// Tokens of prompt and completion together; 0 where that is not known.
     pub context_length: u32,
 }
 
@@ -185,13 +197,28 @@ pub trait Backend: Send + Sync {
         None
     }
 
-    /// Starts a generation. What can be refused is refused here, before the first event.
-    fn generate(&self, request: GenerationRequest) -> BoxFuture<'_, Result<Events, Error>>;
+    /// What takes this one's place under a changed configuration and goes on with what it has, such as connections.
+    /// `None`: it is built anew.
+    fn successor(&self, _config: &Config, _created: u64) -> Option<Box<dyn Backend>> {
+        None
+    }
 
-    fn embed(&self, request: EmbeddingRequest) -> BoxFuture<'_, Result<Embeddings, Error>>;
+    /// Starts a generation. What can be refused is refused here, before the first event.
+    fn generate(&self, _request: GenerationRequest) -> BoxFuture<'_, Result<Events, Error>> {
+        Box::pin(std::future::ready(Err(Error::unsupported("model", "This model does not continue texts."))))
+    }
+
+    fn embed(&self, _request: EmbeddingRequest) -> BoxFuture<'_, Result<Embeddings, Error>> {
+        Box::pin(std::future::ready(Err(Error::unsupported("model", "This model does not make embeddings."))))
+    }
 
     /// `None` where the backend has no tokenizer of its own.
     fn tokenizer(&self) -> Option<&dyn Tokenizer>;
+
+    /// What requests are handed to unparsed; `None` where the backend answers them itself.
+    fn passthrough(&self) -> Option<&dyn Passthrough> {
+        None
+    }
 }
 
 /// Text ↔ token ids, as the model sees them.
@@ -224,12 +251,16 @@ pub struct Model {
 }
 
 impl Model {
-    fn new(id: &str, config: &Config, created: u64) -> Self {
-        let backend: Box<dyn Backend> = match config.backend {
+    /// `before` is what was served under this id until now.
+    fn new(id: &str, config: &Config, created: u64, before: Option<&Arc<Self>>) -> Self {
+        let before = before.filter(|before| before.kind == config.backend);
+        let backend = before.and_then(|before| before.backend.successor(config, created));
+        let backend = backend.unwrap_or_else(|| match config.backend {
             Kind::Echo => Box::new(echo::Echo::new(id, config, created)),
             #[cfg(feature = "candle")]
             Kind::Candle => Box::new(candle::Candle::new(id, config, created)),
-        };
+            Kind::Proxy => Box::new(proxy::Proxy::new(config, created)),
+        });
         Self { kind: config.backend, backend, config: config.clone(), outcome: OnceCell::new() }
     }
 
@@ -264,6 +295,12 @@ impl Model {
     }
 }
 
+impl Model {
+    fn discovered(&self) -> Option<IndexMap<String, ModelCard>> {
+        self.backend.passthrough()?.discovered()
+    }
+}
+
 impl FromIterator<(String, Model)> for Registry {
     fn from_iter<I: IntoIterator<Item = (String, Model)>>(models: I) -> Self {
         Self::of(models.into_iter().map(|(id, model)| (id.into(), Arc::new(model))).collect())
@@ -289,7 +326,10 @@ impl Registry {
         let known = self.models.load();
         let row = |(id, config): (&String, &Config)| {
             let same = known.get(id.as_str()).filter(|model| model.config == *config && !model.has_failed());
-            let model = same.map_or_else(|| Arc::new(Model::new(id, config, created)), Arc::clone);
+            let model = same.map_or_else(
+                || Arc::new(Model::new(id, config, created, known.get(id.as_str()))),
+                Arc::clone,
+            );
             (Arc::from(id.as_str()), model)
         };
         Self::of(served.iter().map(row).collect())
@@ -300,15 +340,49 @@ impl Registry {
         self.models.store(other.models.load_full());
     }
 
-    #[must_use]
-    pub fn get(&self, id: &str) -> Option<Arc<Model>> {
-        self.models.load().get(id).cloned()
-    }
-
     /// A model, and its id as it is owned here.
     #[must_use]
     pub fn find(&self, id: &str) -> Option<(Arc<str>, Arc<Model>)> {
-        self.models.load().get_key_value(id).map(|(id, model)| (Arc::clone(id), Arc::clone(model)))
+        let models = self.models.load();
+        let (id, model) = models.get_key_value(id)?;
+        model.discovered().is_none().then(|| (Arc::clone(id), Arc::clone(model)))
+    }
+
+    /// The model whose backend has a [`Passthrough`] that requests for `id` are handed to unparsed.
+    #[must_use]
+    pub fn passthrough(&self, id: &str) -> Option<Arc<Model>> {
+        let through = |model: &Arc<Model>| model.backend.passthrough().is_some();
+        match self.find(id) {
+            Some((_, model)) => Some(model).filter(through),
+            None => {
+                let models = self.models.load();
+                let lists = |model: &&Arc<Model>| model.backend.passthrough().is_some_and(|it| it.lists(id));
+                models.values().find(lists).cloned()
+            }
+        }
+    }
+
+    /// What is told of each model that is served.
+    #[must_use]
+    pub fn cards(&self) -> IndexMap<Arc<str>, ModelCard> {
+        let mut cards = IndexMap::new();
+        for (id, model) in self.models.load().iter() {
+            match model.discovered() {
+                None => drop(cards.insert(Arc::clone(id), model.backend.card().clone())),
+                Some(discovered) => {
+                    for (id, card) in discovered {
+                        cards.entry(Arc::from(id)).or_insert(card);
+                    }
+                }
+            }
+        }
+        cards
+    }
+
+    /// Whether some of the models are answered by other servers.
+    #[must_use]
+    pub fn has_passthrough(&self) -> bool {
+        self.models.load().values().any(|model| model.backend.passthrough().is_some())
     }
 
     /// Every model by its id, as they are now.

@@ -10,8 +10,7 @@ use crate::backend::Kind;
 
 /// Backends that this build may not have, under each of their names. The predecessor answered with echo for those
 /// that it did not know; here they are refused.
-const KNOWN: [(&str, &str); 4] =
-    [("candle", "candle"), ("transformers", "candle"), ("proxy", "proxy"), ("vllm_proxy", "proxy")];
+const KNOWN: [(&str, &str); 2] = [("candle", "candle"), ("transformers", "candle")];
 
 /// Why the name is refused; `None` when this build has the backend, be it by an alias of its variant.
 pub(super) fn refusal(name: &str) -> Option<String> {

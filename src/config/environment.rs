@@ -23,17 +23,17 @@ pub(super) struct Variable {
 const PREFIX: &str = "SCONCE_";
 const PREDECESSORS_PREFIX: &str = "APP_";
 
-/// The predecessor's variables and our keys. Those without a key belong to the proxy backend.
-pub(super) const PREDECESSORS: [(&str, Option<&str>); 9] = [
-    ("APP_API_KEY", Some("auth.keys")),
-    ("APP_MODEL_ID", Some("model_id")),
-    ("APP_BACKEND", Some("backend")),
-    ("APP_API_PREFIX", Some("api_prefix")),
-    ("APP_MAX_TOKENS", Some("max_tokens")),
-    ("APP_TEMPERATURE", Some("temperature")),
-    ("APP_TOP_P", Some("top_p")),
-    ("APP_VLLM_BASE_URL", None),
-    ("APP_VLLM_API_KEY", None),
+/// The predecessor's variables and our keys.
+pub(super) const PREDECESSORS: [(&str, &str); 9] = [
+    ("APP_API_KEY", "auth.keys"),
+    ("APP_MODEL_ID", "model_id"),
+    ("APP_BACKEND", "backend"),
+    ("APP_API_PREFIX", "api_prefix"),
+    ("APP_MAX_TOKENS", "max_tokens"),
+    ("APP_TEMPERATURE", "temperature"),
+    ("APP_TOP_P", "top_p"),
+    ("APP_VLLM_BASE_URL", "proxy.base_url"),
+    ("APP_VLLM_API_KEY", "proxy.api_key"),
 ];
 
 /// What one set of variables says.
@@ -41,8 +41,6 @@ pub(super) const PREDECESSORS: [(&str, Option<&str>); 9] = [
 pub(super) struct Said {
     pub(super) layers: Vec<Layer>,
     pub(super) warnings: Vec<String>,
-    /// Variables of a backend that this build does not have.
-    pub(super) unused: Vec<Source>,
 }
 
 /// Those of the process's variables that are text, in the order of their names, which makes a configuration that
@@ -97,15 +95,11 @@ fn read_predecessors(variable: &Variable, said: &mut Said) {
         said.warnings.extend(misspelt(variable));
         return;
     };
-    let path = key.and_then(path::parse);
-    let key = path.as_deref().and_then(|path| TREE.key(path));
+    let path: Vec<String> = key.split('.').map(str::to_owned).collect();
+    let key = TREE.key(&path);
     if counts_as_unset(&variable.value, key) {
         return;
     }
-    let Some(path) = path else {
-        said.unused.push(variable.source.clone());
-        return;
-    };
     let value = match name {
         // One key, whatever characters it has: not a list, and not a name and a key.
         "APP_API_KEY" => {
@@ -117,7 +111,7 @@ fn read_predecessors(variable: &Variable, said: &mut Said) {
     said.layers.push(Layer::of_key(variable.source.clone(), &path, value));
 }
 
-fn predecessors(name: &str) -> Option<(&'static str, Option<&'static str>)> {
+fn predecessors(name: &str) -> Option<(&'static str, &'static str)> {
     PREDECESSORS.into_iter().find(|(known, _)| known.eq_ignore_ascii_case(name))
 }
 

@@ -36,10 +36,9 @@ pub(super) fn collect(sources: &Sources, options: &Options, problems: &mut Vec<P
     said.layers.extend(options.files.iter().filter_map(|path| file(path, true, problems)));
     let dotenv = sources.dotenv.iter().flat_map(|file| dotenv::read(file, problems)).collect();
     for variables in [dotenv, environment::from_process(&sources.env, problems)] {
-        let Said { layers, warnings, unused } = environment::read(&variables);
+        let Said { layers, warnings } = environment::read(&variables);
         said.layers.extend(layers);
         said.warnings.extend(warnings);
-        said.unused.extend(unused);
     }
     for (flag, value) in &options.flags {
         let key = FLAGS.iter().find(|(name, _)| name == flag).and_then(|(_, key)| path::parse(key));

@@ -4,7 +4,7 @@ use garde::Validate;
 use toml::Table;
 
 use super::{Config, merged::Merged, path, problem::Problem, suggest, values};
-use crate::telemetry;
+use crate::{backend, telemetry};
 
 /// All that is wrong with `config`.
 pub(super) fn check(config: &Config, merged: &Merged) -> Vec<Problem> {
@@ -22,6 +22,7 @@ pub(super) fn check(config: &Config, merged: &Merged) -> Vec<Problem> {
     check.room(&["log"], &config.log);
     check.names(config);
     check.tls(config);
+    check.proxies(config);
     check.origins(config);
     if let Some(what) = log_level(&config.log.level) {
         check.report(&["log", "level"], what);
@@ -64,8 +65,10 @@ impl Check<'_> {
             let found = path.split_first().and_then(|(first, rest)| {
                 rest.iter().try_fold(self.printed.get(first)?, |value, segment| value.get(segment))
             });
+            // A URL may hold a password or a key.
+            let may_hide = |value: &toml::Value| value.as_str().is_some_and(|text| text.contains(['@', '?']));
             let found = found
-                .filter(|value| !value.is_array())
+                .filter(|value| !value.is_array() && !may_hide(value))
                 .map(|value| format!(", found {}", values::found(value)))
                 .unwrap_or_default();
             self.problems.push(Problem {
@@ -105,6 +108,24 @@ impl Check<'_> {
             (Some(_), None) => self.report(&["server", "tls_certificate"], "needs `server.tls_key` as well"),
             (None, Some(_)) => self.report(&["server", "tls_key"], "needs `server.tls_certificate` as well"),
             _ => {}
+        }
+    }
+
+    /// What a proxied model needs besides; said at the top level where it only inherits that.
+    fn proxies(&mut self, config: &Config) {
+        if config.models.is_empty() {
+            self.proxy(&[], &config.model);
+        }
+        for (id, model) in &config.models {
+            self.proxy(&["models", id], model);
+        }
+    }
+
+    fn proxy(&mut self, at: &[&str], model: &backend::Config) {
+        if model.backend == backend::Kind::Proxy
+            && let Some((key, what)) = model.proxy.missing()
+        {
+            self.report(&[at, &["proxy"], &key].concat(), what);
         }
     }
 

@@ -119,9 +119,5 @@ pub fn load(sources: &Sources, options: &Options) -> Result<Loaded, Errors> {
     let prefix = config.api_prefix.trim_end_matches('/').len();
     config.api_prefix.truncate(prefix);
     Errors::check(meaning::check(&config, &merged))?;
-    let mut warnings = said.warnings;
-    let backend = config.model.backend.as_str();
-    warnings
-        .extend(said.unused.iter().map(|source| format!("{source}: has no effect with backend {backend}")));
-    Ok(Loaded { config, warnings, origins: merged.origins() })
+    Ok(Loaded { config, warnings: said.warnings, origins: merged.origins() })
 }

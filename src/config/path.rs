@@ -58,7 +58,7 @@ pub(super) fn variable<S: AsRef<str>>(path: &[S]) -> String {
     let mut name = "SCONCE".to_owned();
     for (depth, segment) in path.iter().enumerate() {
         name.push_str(if depth == 0 { "_" } else { "__" });
-        let chosen = depth == 1 && path[0].as_ref() == "models";
+        let chosen = depth > 0 && ["models", "upstreams"].contains(&path[depth - 1].as_ref());
         name.push_str(&if chosen { segment.as_ref().to_owned() } else { segment.as_ref().to_uppercase() });
     }
     name

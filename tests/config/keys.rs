@@ -51,7 +51,89 @@ impl Row {
     }
 }
 
+/// The keys of an upstream, which are there for the only one and for each of several.
+fn upstream_rows(at: [&'static str; 16]) -> Vec<Row> {
+    let [
+        base_url,
+        api_key,
+        api_key_file,
+        model,
+        weight,
+        max_requests,
+        http2,
+        tls_roots,
+        tls_certificate,
+        tls_key,
+        connect,
+        first_byte,
+        idle,
+        total,
+        keep_alive,
+        health_path,
+    ] = at;
+    let time = |key| Row::new(key, Value::Null, "'90s'", "90s", json!("1m 30s"), "'soon'");
+    let file = |key| Row::new(key, Value::Null, "'a.pem'", "a.pem", json!("a.pem"), "1");
+    vec![
+        Row::new(base_url, Value::Null, "'http://u:1/v1'", "http://u:1/v1", json!("http://u:1/v1"), "8000")
+            .outside("'u:1'"),
+        Row::new(api_key, Value::Null, "'x'", "x", json!("[secret]"), "5").outside("'x y'"),
+        file(api_key_file),
+        Row::new(model, Value::Null, "'007'", "007", json!("007"), "7").outside("''"),
+        Row::new(weight, Value::Null, "2", "2", json!(2), "'much'").outside("0"),
+        Row::new(max_requests, Value::Null, "2", "2", json!(2), "'many'").outside("0"),
+        Row::new(http2, Value::Null, "true", "TRUE", json!(true), "'yes'"),
+        file(tls_roots),
+        file(tls_certificate),
+        file(tls_key),
+        time(connect).outside("0"),
+        time(first_byte).outside("0"),
+        time(idle).outside("'0s'"),
+        time(total).outside("0"),
+        time(keep_alive),
+        Row::new(health_path, Value::Null, "'/ping'", "/ping", json!("/ping"), "1").outside("'ping'"),
+    ]
+}
+
+/// The keys below `$at`.
+macro_rules! upstream_keys {
+    ($at:literal) => {
+        [
+            concat!($at, "base_url"),
+            concat!($at, "api_key"),
+            concat!($at, "api_key_file"),
+            concat!($at, "model"),
+            concat!($at, "weight"),
+            concat!($at, "max_requests"),
+            concat!($at, "http2"),
+            concat!($at, "tls_roots"),
+            concat!($at, "tls_certificate"),
+            concat!($at, "tls_key"),
+            concat!($at, "connect_timeout"),
+            concat!($at, "first_byte_timeout"),
+            concat!($at, "idle_timeout"),
+            concat!($at, "total_timeout"),
+            concat!($at, "keep_alive"),
+            concat!($at, "health_path"),
+        ]
+    };
+}
+
+const ONE_UPSTREAM: [&str; 16] = upstream_keys!("proxy.");
+/// Of the upstream that somebody called `A`.
+const NAMED_UPSTREAM: [&str; 16] = upstream_keys!("proxy.upstreams.A.");
+
 fn rows() -> Vec<Row> {
+    let mut rows = plain_rows();
+    rows.extend(upstream_rows(ONE_UPSTREAM));
+    rows.extend(upstream_rows(NAMED_UPSTREAM));
+    rows
+}
+
+fn is_of_a_model(key: &str) -> bool {
+    OF_A_MODEL.contains(&key) || ONE_UPSTREAM.contains(&key) || NAMED_UPSTREAM.contains(&key)
+}
+
+fn plain_rows() -> Vec<Row> {
     vec![
         Row::new("api_prefix", json!("/v1"), "'/api'", "/api", json!("/api"), "1").outside("'v1'"),
         Row::new("model_id", json!("gpt-oss-20b"), "'007'", "007", json!("007"), "7").outside("' '"),
@@ -66,7 +148,7 @@ fn rows() -> Vec<Row> {
         Row::new("echo.load_delay_ms", json!(0), "20", "20", json!(20), "'long'").outside("600001"),
         Row::new("echo.stall_after", Value::Null, "3", "3", json!(3), "-1"),
         Row::new("candle.source", Value::Null, "'models/a'", "models/a", json!("models/a"), "5"),
-        Row::new("candle.instructions", Value::Null, "avx2", "\"avx2\"", json!("avx2"), "7"),
+        Row::new("candle.instructions", Value::Null, "'avx2'", "avx2", json!("avx2"), "7"),
         Row::new("candle.threads", Value::Null, "2", "2", json!(2), "'all'").outside("0"),
         Row::new("candle.context_length", Value::Null, "99", "99", json!(99), "1.5").outside("0"),
         Row::new("candle.kv_cache", json!("512MiB"), "'1GiB'", "1GiB", json!("1GiB"), "'huge'"),
@@ -74,6 +156,20 @@ fn rows() -> Vec<Row> {
         Row::new("candle.max_sequences", json!(64), "8", "8", json!(8), "[8]").outside("0"),
         Row::new("candle.max_waiting", json!(1024), "8", "8", json!(8), "[8]").outside("0"),
         Row::new("candle.prefix_cache", json!(true), "false", "false", json!(false), "'maybe'"),
+        Row::new("proxy.affinity", json!("none"), "'prefix'", "prefix", json!("prefix"), "true"),
+        Row::new("proxy.affinity_header", json!("x-session-id"), "'x-user'", "x-user", json!("x-user"), "1")
+            .outside("'x user'"),
+        Row::new("proxy.health_interval", json!("5s"), "9", "9", json!("9s"), "'often'").outside("0"),
+        Row::new("proxy.failure_pause", json!("5s"), "9", "9", json!("9s"), "'long'").outside("0"),
+        Row::new("proxy.discover_interval", Value::Null, "9", "9", json!("9s"), "'often'").outside("0"),
+        Row::new(
+            "proxy.root_paths",
+            json!(["tokenize", "detokenize"]),
+            "['score']",
+            "score",
+            json!(["score"]),
+            "'score'",
+        ),
         Row::new(
             "server.listen",
             json!(["127.0.0.1:8000"]),
@@ -128,7 +224,13 @@ fn rows() -> Vec<Row> {
 }
 
 /// Keys that one table of `models` has too.
-const OF_A_MODEL: [&str; 19] = [
+const OF_A_MODEL: [&str; 25] = [
+    "proxy.affinity",
+    "proxy.affinity_header",
+    "proxy.health_interval",
+    "proxy.failure_pause",
+    "proxy.discover_interval",
+    "proxy.root_paths",
     "required",
     "echo.load_delay_ms",
     "echo.stall_after",
@@ -168,8 +270,10 @@ fn every_key_of_the_schema_has_a_row() {
     let schema: Value = serde_json::from_str(&sconce::config::reference::json()).unwrap();
     let mut leaves_found = BTreeSet::new();
     leaves(&schema, "", &mut leaves_found);
-    let mut expected: BTreeSet<String> = rows().iter().map(|row| row.key.to_owned()).collect();
-    expected.extend(OF_A_MODEL.map(|key| format!("models.*.{key}")));
+    let any = |key: &str| key.replace(".A.", ".*.");
+    let mut expected: BTreeSet<String> = rows().iter().map(|row| any(row.key)).collect();
+    let of_a_model = rows().into_iter().filter(|row| is_of_a_model(row.key));
+    expected.extend(of_a_model.map(|row| format!("models.*.{}", any(row.key))));
     assert_eq!(leaves_found, expected);
 }
 
@@ -262,7 +366,7 @@ fn a_misspelt_key_is_told_with_the_right_one() {
 
 #[test]
 fn a_model_has_its_keys_in_every_way() {
-    for row in rows().into_iter().filter(|row| OF_A_MODEL.contains(&row.key)) {
+    for row in rows().into_iter().filter(|row| is_of_a_model(row.key)) {
         let key = format!("models.m.{}", row.key);
         let variable = format!("SCONCE_MODELS__m__{}", row.key.replace('.', "__").to_uppercase());
         let by_file = Place::new().file("a.toml", &format!("{key} = {}", row.toml));

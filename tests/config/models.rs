@@ -75,14 +75,49 @@ fn what_is_wrong_at_the_top_level_is_not_said_again_for_each_model() {
 }
 
 #[test]
-fn backends_that_this_build_does_not_have_are_refused_by_name() {
+fn a_proxied_model_needs_an_upstream() {
+    let needs = "the proxy backend needs it for each upstream";
     for name in ["proxy", "vllm_proxy"] {
-        let told = "this build does not have the proxy backend; it has: echo, candle";
-        assert_has(&Place::new().set(format!("backend={name}")).problems(), &["--set: backend: ", told]);
+        assert_has(&Place::new().set(format!("backend={name}")).problems(), &["proxy.base_url", needs]);
         let of_a_model = Place::new().etc(&format!("models.\"a/b\".backend = '{name}'")).problems();
-        assert_has(&of_a_model, &["models.\"a/b\".backend: ", told]);
+        assert_has(&of_a_model, &["models.\"a/b\".proxy.base_url", needs]);
     }
-    assert_has(&Place::new().env("APP_BACKEND", "vllm_proxy").problems(), &["APP_BACKEND", "does not have"]);
+    let two =
+        "backend = 'proxy'\n[proxy.upstreams.a]\nbase_url = 'http://a'\n[proxy.upstreams.b]\nweight = 2";
+    assert_has(&Place::new().etc(two).problems(), &["proxy.upstreams.b.base_url", needs]);
+    let half = "backend = 'proxy'\nproxy.base_url = 'https://a'\nproxy.tls_key = 'k.pem'";
+    assert_has(
+        &Place::new().etc(half).problems(),
+        &["etc.toml: proxy.tls_key: needs `tls_certificate` as well"],
+    );
+    let name = "[proxy.upstreams.\"a b\"]\nbase_url = 'http://a'";
+    assert_has(&Place::new().etc(name).problems(), &["an upstream's name has letters"]);
+}
+
+#[test]
+fn an_upstream_takes_from_the_proxy_what_it_does_not_say() {
+    let place = Place::new().etc(
+        r#"
+        backend = "proxy"
+        [proxy]
+        model = "m"
+        api_key = "k"
+        connect_timeout = "1s"
+        [proxy.upstreams.a]
+        base_url = "http://a"
+        [proxy.upstreams.b]
+        base_url = "http://b"
+        api_key_file = "key"
+        connect_timeout = "2s"
+        "#,
+    );
+    let upstreams = place.config().model.proxy.resolved();
+    let (a, b) = (&upstreams["a"], &upstreams["b"]);
+    assert_eq!((a.model.as_deref(), b.model.as_deref()), (Some("m"), Some("m")));
+    assert_eq!((a.api_key.is_some(), b.api_key.is_some()), (true, false), "a key's file is its own key");
+    assert_eq!((a.api_key_file.is_some(), b.api_key_file.is_some()), (false, true));
+    let seconds = |upstream: &sconce::backend::proxy::Upstream| upstream.connect_timeout.unwrap().0.as_secs();
+    assert_eq!((seconds(a), seconds(b)), (1, 2));
 }
 
 #[test]

@@ -52,13 +52,20 @@ fn an_empty_key_is_none_and_leaves_those_of_weaker_layers() {
 }
 
 #[test]
-fn those_of_the_proxy_are_accepted_with_a_warning() {
-    let place = Place::new().dotenv("APP_VLLM_BASE_URL=http://u").env("APP_VLLM_API_KEY", "k");
-    let warnings = place.warnings();
-    assert_eq!(warnings.len(), 2, "{warnings:?}");
-    assert_has(&warnings, &[".env (APP_VLLM_BASE_URL): has no effect with backend echo"]);
-    assert_has(&warnings, &["environment variable APP_VLLM_API_KEY: has no effect with backend echo"]);
-    assert!(Place::new().env("APP_VLLM_API_KEY", "").warnings().is_empty());
+fn those_of_the_proxy_are_its_only_upstream() {
+    let place = Place::new()
+        .env("APP_BACKEND", "vllm_proxy")
+        .dotenv("APP_VLLM_BASE_URL=http://u:1/v1")
+        .env("APP_VLLM_API_KEY", "k");
+    let config = place.config();
+    assert_eq!(config.model.backend, sconce::backend::Kind::Proxy);
+    let upstream = &config.model.proxy.resolved()["default"];
+    assert_eq!(upstream.base_url.as_deref(), Some("http://u:1/v1"));
+    assert_eq!(upstream.api_key.as_ref().map(|key| key.reveal()), Some("k"));
+    assert!(place.warnings().is_empty());
+    assert!(Place::new().env("APP_VLLM_API_KEY", "").config().model.proxy.upstream.api_key.is_none());
+    let problems = Place::new().env("APP_VLLM_BASE_URL", "u").problems();
+    assert_has(&problems, &["APP_VLLM_BASE_URL: proxy.base_url: expected http://host"]);
 }
 
 #[test]

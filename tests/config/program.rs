@@ -42,17 +42,13 @@ fn check_config_tells_what_would_be_served() {
 
 #[test]
 fn check_config_tells_all_problems() {
-    let run =
-        run(&["check-config", "--set", "max_tokens=x", "--backend", "proxy", "--config", "absent.toml"]);
+    let run = run(&["check-config", "--set", "max_tokens=x", "--backend", "vllm", "--config", "absent.toml"]);
     assert_eq!((run.status, run.out.as_str()), (78, ""));
     let lines: Vec<_> = run.err.lines().collect();
     assert_eq!(lines.len(), 4, "{lines:#?}");
     assert_eq!(lines[0], "sconce: 3 problems in the configuration");
     assert_eq!(lines[1], "absent.toml: does not exist");
-    assert_eq!(
-        lines[2],
-        "--backend: backend: this build does not have the proxy backend; it has: echo, candle"
-    );
+    assert_eq!(lines[2], "--backend: backend: unknown backend \"vllm\"; this build has: echo, candle, proxy");
 }
 
 #[test]

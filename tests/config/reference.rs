@@ -48,6 +48,9 @@ fn every_key_is_described_and_in_the_page() {
         );
         let heading = match schema["type"].as_str() {
             Some("object") if path == "models" => "\n## `[models.\"id\"]`\n".to_owned(),
+            Some("object") if schema["additionalProperties"].is_object() => {
+                format!("\n## `[{path}.NAME]`\n")
+            }
             Some("object") => format!("\n## `[{path}]`\n"),
             _ => format!("\n### `{path}`\n"),
         };
@@ -83,6 +86,7 @@ fn the_example_file_holds_every_key_with_its_default() {
         let name = path.rsplit('.').next().unwrap();
         let here =
             all.lines().any(|line| line.starts_with(&format!("{name} =")) || line == format!("[{path}]"));
-        assert!(here || path == "models", "{path} ({})", schema["type"]);
+        let tables = schema["additionalProperties"].is_object();
+        assert!(here || tables && text.contains(&format!("\n# [{path}.")), "{path} ({})", schema["type"]);
     });
 }

@@ -38,8 +38,12 @@ fn table(out: &mut String, table: &Table, at: &[String]) {
             }
             Entry::Tables { description, .. } => {
                 comment(out, description);
-                let _ = writeln!(out, "# [{}.\"org/name\"]", path::dotted(&path));
-                let _ = writeln!(out, "# backend = \"echo\"\n");
+                let (chosen, key) = match name.as_str() {
+                    "models" => ("org/name", "backend = \"echo\""),
+                    _ => ("NAME", "base_url = \"http://127.0.0.1:8001/v1\""),
+                };
+                let _ = writeln!(out, "# [{}]", path::dotted(&path::below(&path, chosen)));
+                let _ = writeln!(out, "# {key}\n");
             }
         }
     }

@@ -40,8 +40,8 @@ A variable's name is `SCONCE_` and the key in capitals, with `__` between a tabl
 `123` or `true` as a string. A list is either a TOML array (`["a", "b"]`) or has commas between its elements
 (`a, b`). An empty variable counts as not set, except for a string that has a default.
 
-A model's id is the one part of a name whose letters keep their case: `SCONCE_MODELS__qwen3__BACKEND=echo`. An id that
-does not fit into a variable's name, or has `__` in it, belongs in a file, or in `--set 'models."org/name".backend=echo'`.
+A model's id and an upstream's name are the parts of a name whose letters keep their case:
+`SCONCE_MODELS__qwen3__BACKEND=echo`. An id that does not fit into a variable's name, or has `__` in it, belongs in a file, or in `--set 'models."org/name".backend=echo'`.
 
 In `.env`, a value with spaces needs quotes, and `$NAME` outside single quotes is replaced by that variable's value.
 
@@ -71,7 +71,8 @@ not have is an error.
 ## Secrets
 
 Keep API keys in a file of their own and name it in `auth.keys_file` (or `--api-key-file`), or hand them over as the
-systemd credential `api-keys`. No flag takes a key, since other users of the machine can read command lines; `--set
+systemd credential `api-keys`. The key that an upstream wants is in a file named by `proxy.api_key_file`, or the credential
+`upstream-api-key.NAME` or `upstream-api-key`. No flag takes a key, since other users of the machine can read command lines; `--set
 auth.keys=…` works, with a warning. A secret's value is never in an error, in a log line or in what `print-config`
 prints.
 
@@ -92,13 +93,8 @@ const KEYS: &str = r#"
 pub(super) fn render() -> String {
     let mut out = INTRODUCTION.to_owned();
     for (name, key) in PREDECESSORS {
-        let path = key.and_then(path::parse);
-        let _ = match path {
-            Some(path) => {
-                writeln!(out, "| `{name}` | `{}` | `{}` |", path::dotted(&path), path::variable(&path))
-            }
-            None => writeln!(out, "| `{name}` | of the proxy backend; no effect with another | |"),
-        };
+        let path: Vec<&str> = key.split('.').collect();
+        let _ = writeln!(out, "| `{name}` | `{key}` | `{}` |", path::variable(&path));
     }
     out.push_str(KEYS);
     table(&mut out, &TREE, &[]);
@@ -122,13 +118,18 @@ fn table(out: &mut String, table: &Table, at: &[String]) {
             }
             Entry::Tables { description, each } => {
                 let keys: Vec<_> = each.entries.keys().map(|key| format!("`{key}`")).collect();
+                let (chosen, above) = match at {
+                    [] => ("\"id\"", "at the top level".to_owned()),
+                    at => ("NAME", format!("in `[{}]`", path::dotted(at))),
+                };
                 let _ = writeln!(
                     out,
-                    "\n## `[{0}.\"id\"]`\n\n{description}\n\nKeys, as at the top level: {1}. Variables: \
-                     `{2}_<id>__<KEY>`.",
+                    "\n## `[{0}.{chosen}]`\n\n{description}\n\nKeys, as {above}: {1}. Variables: \
+                     `{2}__<{3}>__<KEY>`.",
                     path::dotted(&path),
                     keys.join(", "),
-                    path::variable(&path) + "_",
+                    path::variable(&path),
+                    chosen.trim_matches('"'),
                 );
             }
         }

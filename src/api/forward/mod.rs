@@ -1,0 +1,249 @@
+//! Requests for models whose answers another server makes: checked, limited and logged like all others, then handed on
+//! unparsed.
+
+mod failure;
+mod relay;
+mod subject;
+
+use std::{collections::HashMap, sync::Arc};
+
+use bytes::{Bytes, BytesMut};
+use http::header;
+use http_body_util::{BodyExt, combinators::BoxBody};
+use poem::{
+    Body, Endpoint, EndpointExt, Request, RequestBody, Response,
+    endpoint::{BoxEndpoint, DynEndpoint},
+    http::Method,
+};
+use poem_openapi::{
+    OpenApi,
+    registry::{MetaApi, Registry},
+};
+use serde::de::IgnoredAny;
+use tokio_util::sync::CancellationToken;
+
+use self::{
+    relay::{Events, Framing, Rest},
+    subject::Subject,
+};
+use super::{
+    App,
+    auth::{Caller, Entry},
+    error::{ApiError, Kind},
+    limits::{Admitted, HeldBody, Slot},
+    observe::Exchange,
+    payload,
+    routes::unknown_model,
+};
+use crate::{
+    backend::{
+        Registry as Models,
+        passthrough::{Forward, Forwarded, ForwardedBody, Passthrough},
+    },
+    generation,
+};
+
+/// What may be asked of another server, by its path below the prefix.
+const OPERATIONS: [&str; 12] = [
+    "/chat/completions",
+    "/completions",
+    "/embeddings",
+    "/tokenize",
+    "/detokenize",
+    "/rerank",
+    "/score",
+    "/responses",
+    "/messages",
+    "/audio/speech",
+    "/audio/transcriptions",
+    "/audio/translations",
+];
+
+/// A JSON answer of up to this size is looked at whole before its status is passed on: until then its server may still
+/// fail in the middle of it.
+const HELD: usize = 1 << 20;
+
+/// The operations of `api`, those for models of other servers handed on; and operations that only such models have.
+pub(crate) struct Forwarding<T> {
+    pub(crate) api: T,
+    pub(crate) models: Models,
+    /// The server's end.
+    pub(crate) cut: CancellationToken,
+}
+
+type Routes = HashMap<String, HashMap<Method, BoxEndpoint<'static>>>;
+
+impl<T: OpenApi> OpenApi for Forwarding<T> {
+    fn meta() -> Vec<MetaApi> {
+        T::meta()
+    }
+
+    fn register(registry: &mut Registry) {
+        T::register(registry);
+    }
+
+    fn add_routes(self, routes: &mut Routes) {
+        self.api.add_routes(routes);
+        for path in OPERATIONS {
+            let methods = routes.entry(path.to_owned()).or_default();
+            let operation = Operation {
+                path,
+                models: self.models.clone(),
+                cut: self.cut.clone(),
+                own: methods.remove(&Method::POST),
+            };
+            methods.insert(Method::POST, operation.boxed());
+        }
+    }
+}
+
+struct Operation {
+    path: &'static str,
+    models: Models,
+    cut: CancellationToken,
+    /// What answers for the other models.
+    own: Option<BoxEndpoint<'static>>,
+}
+
+impl Endpoint for Operation {
+    type Output = Response;
+
+    async fn call(&self, mut request: Request) -> poem::Result<Response> {
+        // Models may come with a reload.
+        if !self.models.has_passthrough() {
+            return match &self.own {
+                Some(own) => DynEndpoint::call(&**own, request).await,
+                None => Err(poem::error::NotFoundError.into()),
+            };
+        }
+        let admitted = Admitted::enter(&request, Caller::check(&request)?)?;
+        let app = Arc::clone(App::of(&request)?);
+        let exchange = super::exchange(&request)?;
+        let mut body = RequestBody::new(request.take_body());
+        let mut held = HeldBody::default();
+        let content_type = request.content_type().unwrap_or_default();
+        let is_form = self.path.starts_with("/audio/") && content_type.starts_with("multipart/form-data");
+        if !is_form {
+            payload::check_headers(&request)?;
+        }
+        let bytes = payload::read(&request, &mut body, &app, &mut held).await?;
+        let subject = if is_form {
+            Subject::of_form(&bytes, request.content_type().unwrap_or_default())?
+        } else {
+            Subject::of_json(&bytes)?
+        };
+        let model = self.models.passthrough(&subject.model);
+        let Some(through) = model.as_ref().and_then(|model| model.backend.passthrough()) else {
+            return self.own(request, bytes, &subject.model).await;
+        };
+        if app.log_prompts {
+            payload::log(&bytes);
+        }
+        exchange.model(&subject.model);
+        let slot = admitted.turn().await?;
+        let forward = Forward {
+            id: subject.model,
+            path: self.path,
+            query: request.uri().query().map(str::to_owned),
+            headers: std::mem::take(request.headers_mut()),
+            body: bytes,
+            model: subject.field,
+            conversation: subject.conversation,
+            request_id: exchange.id.clone(),
+        };
+        Ok(self.forward(through, forward, slot, exchange).await?)
+    }
+}
+
+impl Operation {
+    async fn own(&self, mut request: Request, body: Bytes, model: &str) -> poem::Result<Response> {
+        match &self.own {
+            Some(own) => {
+                request.set_body(body);
+                DynEndpoint::call(&**own, request).await
+            }
+            None if self.models.find(model).is_none() => Err(unknown_model(&self.models, model).into()),
+            None => {
+                let message = format!("The backend of '{model}' does not have this operation.");
+                Err(ApiError::unsupported("model", message).into())
+            }
+        }
+    }
+
+    async fn forward(
+        &self,
+        through: &dyn Passthrough,
+        forward: Forward,
+        slot: Slot,
+        exchange: Arc<Exchange>,
+    ) -> Result<Response, ApiError> {
+        let Forwarded { upstream, status, mut headers, body, ends_with_connection } =
+            through.forward(forward).await.map_err(ApiError::from)?;
+        exchange.upstream(&upstream);
+        if !status.is_success() {
+            exchange.refused(status);
+            let body = body.collect().await.map_err(ApiError::from)?.to_bytes();
+            return Ok(failure::response(status, headers, body));
+        }
+        let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+        let is = |media_type: &str| {
+            kind.get(..media_type.len()).is_some_and(|kind| kind.eq_ignore_ascii_case(media_type))
+        };
+        let body = if is("text/event-stream") {
+            // Buffering between here and the client would undo a stream.
+            headers.insert("x-accel-buffering", header::HeaderValue::from_static("no"));
+            let typed = ["/responses", "/messages"].contains(&self.path);
+            let framing = if typed { Framing::Typed } else { Framing::Plain };
+            let wants_done = ends_with_connection && framing == Framing::Plain;
+            boxed(Events::new(body, framing, wants_done, slot, exchange, self.cut.clone()))
+        } else if is("application/json") {
+            match gather(body).await.map_err(ApiError::from)? {
+                (whole, None) => {
+                    serde_json::from_slice::<IgnoredAny>(&whole).map_err(|_| not_an_answer())?;
+                    whole.into()
+                }
+                (first, Some(rest)) => boxed(Rest::new(first, rest, slot, self.cut.clone())),
+            }
+        } else if self.path.starts_with("/audio/") {
+            boxed(Rest::new(Bytes::new(), body, slot, self.cut.clone()))
+        } else {
+            return Err(not_an_answer());
+        };
+        let mut response = Response::builder().status(status).body(body);
+        *response.headers_mut() = headers;
+        Ok(response)
+    }
+}
+
+fn boxed(body: impl http_body::Body<Data = Bytes, Error = std::io::Error> + Send + Sync + 'static) -> Body {
+    Body::from(BoxBody::new(body))
+}
+
+fn not_an_answer() -> ApiError {
+    ApiError::new(Kind::UpstreamFailed, "The upstream server answered with what is no answer of this API.")
+}
+
+/// The whole of a body that is not long; of a longer one, what has been read of it, and the rest.
+async fn gather(mut body: ForwardedBody) -> Result<(Bytes, Option<ForwardedBody>), generation::Error> {
+    if http_body::Body::size_hint(&body).lower() > HELD as u64 {
+        return Ok((Bytes::new(), Some(body)));
+    }
+    let mut read = Bytes::new();
+    let mut more = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let Ok(piece) = frame?.into_data() else { continue };
+        // Most answers come in one piece, which is then not copied.
+        if read.is_empty() && more.is_empty() {
+            read = piece;
+            continue;
+        }
+        if more.is_empty() {
+            more.extend_from_slice(&read);
+        }
+        more.extend_from_slice(&piece);
+        if more.len() > HELD {
+            return Ok((more.freeze(), Some(body)));
+        }
+    }
+    Ok((if more.is_empty() { read } else { more.freeze() }, None))
+}

@@ -1,0 +1,275 @@
+//! Answers of another server on their way to the client.
+
+use std::{
+    io,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use bytes::{Bytes, BytesMut};
+use http_body::{Body, Frame, SizeHint};
+use tokio::time::{Instant, Sleep, sleep};
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+
+use super::super::{
+    error::ApiError,
+    limits::Slot,
+    observe::Exchange,
+    sse::{KEEP_ALIVE, PING},
+};
+use crate::backend::passthrough::ForwardedBody;
+
+/// An event that is longer is none.
+const LONGEST_EVENT: usize = 4 << 20;
+
+type Next = Poll<Option<io::Result<Frame<Bytes>>>>;
+
+/// Server-sent events as they come, in whole events, so that an error event can follow any of them.
+pub(super) struct Events {
+    body: ForwardedBody,
+    /// The beginning of an event whose end has not come yet.
+    begun: BytesMut,
+    framing: Framing,
+    /// `[DONE]` has to come, because nothing else tells an end from an accident.
+    wants_done: bool,
+    done: bool,
+    ended: bool,
+    quiet: Pin<Box<Sleep>>,
+    /// Something went out since the timer was set.
+    spoke: bool,
+    cut: CancellationToken,
+    until_cut: Pin<Box<WaitForCancellationFutureOwned>>,
+    exchange: Arc<Exchange>,
+    _slot: Slot,
+}
+
+/// How an error stands in a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Framing {
+    /// `data: {"error": …}`
+    Plain,
+    /// The same under `event: error` and with a `type`, as in the streams of `/responses` and `/messages`.
+    Typed,
+}
+
+impl Events {
+    pub(super) fn new(
+        body: ForwardedBody,
+        framing: Framing,
+        wants_done: bool,
+        slot: Slot,
+        exchange: Arc<Exchange>,
+        cut: CancellationToken,
+    ) -> Self {
+        Self {
+            body,
+            begun: BytesMut::new(),
+            framing,
+            wants_done,
+            done: false,
+            ended: false,
+            quiet: Box::pin(sleep(KEEP_ALIVE)),
+            spoke: false,
+            until_cut: Box::pin(cut.clone().cancelled_owned()),
+            cut,
+            exchange,
+            _slot: slot,
+        }
+    }
+
+    /// What of `piece` and of what is held back ends an event.
+    fn whole(&mut self, mut piece: Bytes) -> Bytes {
+        let whole = if self.begun.is_empty() {
+            let end = end_of_events(&piece);
+            let whole = piece.split_to(end);
+            self.begun.extend_from_slice(&piece);
+            whole
+        } else {
+            // An end may be cut in two.
+            let from = self.begun.len().saturating_sub(3);
+            self.begun.extend_from_slice(&piece);
+            match end_of_events(&self.begun[from..]) {
+                0 => Bytes::new(),
+                end => self.begun.split_to(from + end).freeze(),
+            }
+        };
+        if !whole.is_empty() {
+            self.done = whole.trim_ascii_end().ends_with(b"[DONE]");
+        }
+        whole
+    }
+
+    fn fail(&mut self, error: &ApiError) -> Next {
+        self.ended = true;
+        self.exchange.failed(error);
+        Poll::Ready(Some(Ok(Frame::data(event(error, self.framing)))))
+    }
+
+    fn poll_others(&mut self, cx: &mut Context<'_>) -> Next {
+        if self.until_cut.as_mut().poll(cx).is_ready() {
+            return self.fail(&ApiError::shutting_down());
+        }
+        if self.spoke {
+            self.quiet.as_mut().reset(Instant::now() + KEEP_ALIVE);
+            self.spoke = false;
+        }
+        if self.quiet.as_mut().poll(cx).is_ready() {
+            self.spoke = true;
+            return Poll::Ready(Some(Ok(Frame::data(PING))));
+        }
+        Poll::Pending
+    }
+}
+
+impl Body for Events {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Next {
+        let this = &mut *self;
+        loop {
+            if this.ended {
+                return Poll::Ready(None);
+            }
+            if this.cut.is_cancelled() {
+                return this.fail(&ApiError::shutting_down());
+            }
+            match this.body.as_mut().poll_frame(cx) {
+                Poll::Ready(Some(Ok(frame))) => {
+                    let Ok(piece) = frame.into_data() else { continue };
+                    let whole = this.whole(piece);
+                    if this.begun.len() > LONGEST_EVENT {
+                        return this.fail(&broken("sent what is no event"));
+                    }
+                    if !whole.is_empty() {
+                        this.exchange.first_event();
+                        this.spoke = true;
+                        return Poll::Ready(Some(Ok(Frame::data(whole))));
+                    }
+                }
+                Poll::Ready(Some(Err(error))) => return this.fail(&error.into()),
+                Poll::Ready(None) => {
+                    if !this.begun.trim_ascii().is_empty() {
+                        return this.fail(&broken("ended in the middle of an event"));
+                    }
+                    if this.wants_done && !this.done {
+                        return this.fail(&broken("ended before its answer did"));
+                    }
+                    this.ended = true;
+                }
+                Poll::Pending => return this.poll_others(cx),
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.ended
+    }
+}
+
+fn broken(how: &str) -> ApiError {
+    crate::generation::Error::BadGateway(format!("The upstream server {how}.")).into()
+}
+
+fn event(error: &ApiError, framing: Framing) -> Bytes {
+    let mut envelope = serde_json::to_value(error.to_envelope()).unwrap_or_default();
+    let name = match framing {
+        Framing::Plain => "",
+        Framing::Typed => {
+            // `/messages` has the error in an object, `/responses` beside its type.
+            for key in ["message", "param", "code"] {
+                envelope[key] = envelope["error"][key].clone();
+            }
+            envelope["type"] = "error".into();
+            "event: error\n"
+        }
+    };
+    format!("{name}data: {envelope}\n\n").into()
+}
+
+/// The length of the part that ends with an event's end: an empty line, by whatever ends lines.
+fn end_of_events(bytes: &[u8]) -> usize {
+    if bytes.ends_with(b"\n\n") {
+        return bytes.len();
+    }
+    let mut end = bytes.len();
+    while let Some(at) = memchr::memrchr2(b'\n', b'\r', &bytes[..end]) {
+        let before = &bytes[..=at];
+        if [&b"\n\n"[..], b"\n\r\n", b"\r\r"].iter().any(|empty| before.ends_with(empty)) {
+            return at + 1;
+        }
+        end = at;
+    }
+    0
+}
+
+/// Any other answer as it comes: what has been read of it already, and the rest. Its early end ends the connection, which
+/// is all that can be done then.
+pub(super) struct Rest {
+    first: Option<Bytes>,
+    body: ForwardedBody,
+    until_cut: Pin<Box<WaitForCancellationFutureOwned>>,
+    _slot: Slot,
+}
+
+impl Rest {
+    pub(super) fn new(first: Bytes, body: ForwardedBody, slot: Slot, cut: CancellationToken) -> Self {
+        let first = Some(first).filter(|first| !first.is_empty());
+        Self { first, body, until_cut: Box::pin(cut.cancelled_owned()), _slot: slot }
+    }
+}
+
+impl Body for Rest {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Next {
+        if let Some(first) = self.first.take() {
+            return Poll::Ready(Some(Ok(Frame::data(first))));
+        }
+        match self.body.as_mut().poll_frame(cx) {
+            Poll::Pending => {
+                self.until_cut.as_mut().poll(cx).map(|()| Some(Err(io::ErrorKind::Interrupted.into())))
+            }
+            ready => ready.map_err(io::Error::other),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.first.is_none() && self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let first = self.first.as_ref().map_or(0, |first| first.len() as u64);
+        let rest = self.body.size_hint();
+        let mut hint = SizeHint::new();
+        hint.set_lower(rest.lower().saturating_add(first));
+        if let Some(upper) = rest.upper().and_then(|upper| upper.checked_add(first)) {
+            hint.set_upper(upper);
+        }
+        hint
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_end_with_an_empty_line_by_any_line_end() {
+        for (bytes, end) in [
+            ("", 0),
+            ("data: a", 0),
+            ("data: a\n", 0),
+            ("data: a\n\n", 9),
+            ("data: a\n\ndata: b\n", 9),
+            ("data: a\r\n\r\ndata", 11),
+            ("data: a\r\rdata", 9),
+            ("data: a\r\ndata: b\r\n", 0),
+            ("a\n\nb\n\nc\nd", 6),
+        ] {
+            assert_eq!(end_of_events(bytes.as_bytes()), end, "{bytes:?}");
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! The body of an upstream's answer, on its way through.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use super::{
+    connection::{Connection, words},
+    upstream::Lease,
+};
+use crate::generation::Error;
+
+/// Read as it is asked for. Dropping it ends the request at the upstream; read to its end, it gives its connection back.
+pub(super) struct Answer {
+    incoming: Incoming,
+    /// Gone at the end.
+    connection: Option<Connection>,
+    lease: Lease,
+    /// Made when a piece is waited for.
+    idle: Option<Pin<Box<Sleep>>>,
+    waiting: bool,
+    until: Option<Pin<Box<Sleep>>>,
+}
+
+impl Answer {
+    pub(super) fn new(
+        incoming: Incoming,
+        connection: Connection,
+        lease: Lease,
+        until: Option<Instant>,
+    ) -> Self {
+        let until = until.map(|until| Box::pin(sleep_until(until)));
+        let mut answer =
+            Self { incoming, connection: Some(connection), lease, idle: None, waiting: false, until };
+        if answer.incoming.is_end_stream() {
+            // There is nobody to wake: a connection that is not free at once is not kept.
+            answer.finish(&mut Context::from_waker(std::task::Waker::noop()));
+        }
+        answer
+    }
+
+    fn finish(&mut self, cx: &mut Context<'_>) {
+        if let Some(Connection::Http1(mut connection)) = self.connection.take()
+            && connection.is_reusable(cx)
+        {
+            self.lease.upstream.pool.put(connection);
+        }
+    }
+
+    fn fail(&mut self, what: &str, error: Error) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        self.connection = None;
+        self.lease.failed(what);
+        Poll::Ready(Some(Err(error)))
+    }
+
+    fn poll_late(&mut self, cx: &mut Context<'_>) -> Poll<&'static str> {
+        let deadline = Instant::now() + self.lease.upstream.times.idle;
+        let idle = self.idle.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
+        if !self.waiting {
+            idle.as_mut().reset(deadline);
+            self.waiting = true;
+        }
+        if idle.as_mut().poll(cx).is_ready() {
+            return Poll::Ready("it said nothing for `idle_timeout`");
+        }
+        match &mut self.until {
+            Some(until) => until.as_mut().poll(cx).map(|()| "the request took longer than `total_timeout`"),
+            None => Poll::Pending,
+        }
+    }
+}
+
+impl Body for Answer {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        let this = &mut *self;
+        loop {
+            let Some(connection) = &mut this.connection else { return Poll::Ready(None) };
+            match connection.poll_body(Pin::new(&mut this.incoming), cx) {
+                Poll::Ready(Some(Ok(frame))) => {
+                    this.waiting = false;
+                    if this.incoming.is_end_stream() {
+                        this.finish(cx);
+                    }
+                    // Trailers tell of the hop before.
+                    if frame.is_data() {
+                        return Poll::Ready(Some(Ok(frame)));
+                    }
+                }
+                Poll::Ready(Some(Err(error))) => {
+                    let lost = Error::BadGateway("The answer broke off at the upstream server.".to_owned());
+                    return this.fail(&words(&error), lost);
+                }
+                Poll::Ready(None) => {
+                    this.finish(cx);
+                    return Poll::Ready(None);
+                }
+                Poll::Pending => {
+                    return match this.poll_late(cx) {
+                        Poll::Ready(what) => this.fail(
+                            what,
+                            Error::Timeout("The upstream server took too long to go on.".to_owned()),
+                        ),
+                        Poll::Pending => Poll::Pending,
+                    };
+                }
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.connection.is_none()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.incoming.size_hint()
+    }
+}

@@ -1,0 +1,184 @@
+//! Which fields of a request's head go on to an upstream, and which of its answer's come back.
+
+use std::{
+    hash::{BuildHasher, RandomState},
+    time::{Duration, SystemTime},
+};
+
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+
+/// Of one connection, of our own doing, or meant for us alone.
+const KEPT_HERE: [HeaderName; 17] = [
+    header::AUTHORIZATION,
+    header::PROXY_AUTHORIZATION,
+    header::PROXY_AUTHENTICATE,
+    header::COOKIE,
+    header::HOST,
+    header::CONNECTION,
+    header::TE,
+    header::TRAILER,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+    header::CONTENT_LENGTH,
+    header::EXPECT,
+    // A compressed answer could not be ended with an error event.
+    header::ACCEPT_ENCODING,
+    header::ORIGIN,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("x-api-key"),
+    HeaderName::from_static("api-key"),
+];
+
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Makes the head of a request to us that of the request to an upstream, save for who asks and whom.
+pub(super) fn to_upstream(headers: &mut HeaderMap, request_id: &str) {
+    // What `connection` names is of the connection too.
+    if let Some(connection) = headers.remove(header::CONNECTION) {
+        let names = connection.to_str().unwrap_or_default().split(',');
+        for name in names.filter_map(|name| name.trim().parse::<HeaderName>().ok()) {
+            headers.remove(name);
+        }
+    }
+    for name in KEPT_HERE {
+        headers.remove(name);
+    }
+    if let Ok(id) = HeaderValue::from_str(request_id) {
+        headers.insert(REQUEST_ID, id);
+    }
+    let traced = headers.get(&TRACEPARENT).is_some_and(|value| is_traceparent(value.as_bytes()));
+    if !traced {
+        // A trace that begins here begins without what the client said of another.
+        headers.remove("tracestate");
+        if let Ok(value) = HeaderValue::from_str(&new_traceparent()) {
+            headers.insert(TRACEPARENT, value);
+        }
+    }
+}
+
+/// Comes back whatever its upstream: what SDKs read, and what says how the body is to be taken. Others may tell where the
+/// upstream is.
+fn comes_back(name: &str) -> bool {
+    match name {
+        "content-type" | "content-disposition" | "content-language" | "content-encoding" => true,
+        "cache-control" | "x-accel-buffering" => true,
+        "retry-after" | "retry-after-ms" | "x-should-retry" => true,
+        name => ["x-ratelimit-", "openai-", "anthropic-"].iter().any(|family| name.starts_with(family)),
+    }
+}
+
+pub(super) fn from_upstream(headers: &HeaderMap) -> HeaderMap {
+    headers
+        .iter()
+        .filter(|(name, _)| comes_back(name.as_str()))
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect()
+}
+
+/// `retry-after` in seconds. A date is not looked at.
+pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let milliseconds = || Some(Duration::from_millis(number(headers, "retry-after-ms")?));
+    milliseconds().or_else(|| Some(Duration::from_secs(number(headers, "retry-after")?)))
+}
+
+fn number(headers: &HeaderMap, name: &str) -> Option<u64> {
+    headers.get(name)?.to_str().ok()?.trim().parse().ok()
+}
+
+/// Version 00 of W3C's Trace Context, or a later one that begins like it.
+fn is_traceparent(value: &[u8]) -> bool {
+    let hex = |bytes: &[u8]| bytes.iter().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(byte));
+    let some = |bytes: &[u8]| hex(bytes) && bytes.iter().any(|byte| *byte != b'0');
+    if value.len() < 55 {
+        return false;
+    }
+    let (version, rest) = value.split_at(2);
+    hex(version)
+        && version != b"ff"
+        && (value.len() == 55 || (version != b"00" && value[55] == b'-'))
+        && rest[0] == b'-'
+        && some(&rest[1..33])
+        && rest[33] == b'-'
+        && some(&rest[34..50])
+        && rest[50] == b'-'
+        && hex(&rest[51..53])
+}
+
+/// Not sampled: whoever wants the trace decides that further up.
+fn new_traceparent() -> String {
+    let now = SystemTime::now();
+    // Each state has keys of its own: as good as random numbers, without a system call.
+    let random = || RandomState::new().hash_one(now).max(1);
+    format!("00-{:016x}{:016x}-{:016x}-00", random(), random(), random())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn map(fields: &[(&'static str, &'static str)]) -> HeaderMap {
+        fields.iter().map(|(name, value)| (name.parse().unwrap(), HeaderValue::from_static(value))).collect()
+    }
+
+    #[test]
+    fn credentials_and_hops_stay_here() {
+        let mut headers = map(&[
+            ("authorization", "Bearer ours"),
+            ("x-api-key", "ours"),
+            ("cookie", "a=b"),
+            ("connection", "close, X-Hop"),
+            ("x-hop", "1"),
+            ("te", "trailers"),
+            ("host", "us"),
+            ("content-length", "5"),
+            ("openai-organization", "org"),
+            ("x-request-id", "theirs"),
+        ]);
+        to_upstream(&mut headers, "req_1");
+        let mut names: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
+        names.sort_unstable();
+        assert_eq!(names, ["openai-organization", "traceparent", "x-request-id"]);
+        assert_eq!(headers["x-request-id"], "req_1");
+        assert!(is_traceparent(headers["traceparent"].as_bytes()));
+    }
+
+    #[test]
+    fn a_trace_goes_on_and_a_broken_one_begins_anew() {
+        let trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+        let mut headers = map(&[("traceparent", trace), ("tracestate", "a=b")]);
+        to_upstream(&mut headers, "r");
+        assert_eq!(headers["traceparent"], trace);
+        assert_eq!(headers["tracestate"], "a=b");
+        for broken in [
+            "",
+            "00",
+            "00-00000000000000000000000000000000-b7ad6b7169203331-01",
+            "00-0af7651916cd43dd8448eb211c80319c-0000000000000000-01",
+            "00-0AF7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+            "ff-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+            "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01-more",
+        ] {
+            let mut headers = map(&[("traceparent", broken), ("tracestate", "a=b")]);
+            to_upstream(&mut headers, "r");
+            assert_ne!(headers["traceparent"], broken);
+            assert!(!headers.contains_key("tracestate"));
+        }
+    }
+
+    #[test]
+    fn what_comes_back_tells_nothing_of_the_upstream() {
+        let headers = map(&[
+            ("content-type", "application/json"),
+            ("retry-after", "7"),
+            ("x-ratelimit-remaining-requests", "1"),
+            ("server", "uvicorn"),
+            ("location", "http://10.0.0.7/v1"),
+            ("x-served-by", "10.0.0.7"),
+            ("set-cookie", "a=b"),
+        ]);
+        let back = from_upstream(&headers);
+        assert_eq!(back.len(), 3);
+        assert_eq!(retry_after(&back), Some(Duration::from_secs(7)));
+    }
+}

@@ -1,0 +1,84 @@
+//! Connections to one upstream that wait for their next request.
+
+use std::{
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use hyper::client::conn::http2;
+use tokio::time::Instant;
+
+use super::connection::{Connection, Http1, Payload};
+
+/// Connections kept at most; more than this were busy at one time, and seldom are again.
+const MOST: usize = 512;
+
+pub(super) struct Pool {
+    keep_alive: Duration,
+    kept: Mutex<Kept>,
+}
+
+#[derive(Default)]
+struct Kept {
+    /// The one that rests for the shortest time is last, and goes first.
+    http1: Vec<(Instant, Box<Http1>)>,
+    http2: Option<http2::SendRequest<Payload>>,
+}
+
+impl Pool {
+    pub(super) fn new(keep_alive: Duration) -> Self {
+        Self { keep_alive, kept: Mutex::default() }
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A connection that is still open.
+    pub(super) async fn take(&self) -> Option<Connection> {
+        loop {
+            let mut connection = {
+                let mut kept = self.kept();
+                if let Some(sender) = kept.http2.as_ref().filter(|sender| !sender.is_closed()) {
+                    return Some(Connection::Http2(sender.clone()));
+                }
+                let (since, connection) = kept.http1.pop()?;
+                if since.elapsed() >= self.keep_alive {
+                    // Those below it rest for longer still.
+                    kept.http1.clear();
+                    return None;
+                }
+                connection
+            };
+            if connection.is_open().await {
+                return Some(Connection::Http1(connection));
+            }
+        }
+    }
+
+    pub(super) fn put(&self, connection: Box<Http1>) {
+        let mut kept = self.kept();
+        if kept.http1.len() < MOST {
+            kept.http1.push((Instant::now(), connection));
+        }
+    }
+
+    /// An HTTP/2 connection that later requests share.
+    pub(super) fn share(&self, sender: &http2::SendRequest<Payload>) {
+        self.kept().http2 = Some(sender.clone());
+    }
+
+    /// The next request needs a new one.
+    pub(super) fn unshare(&self) {
+        self.kept().http2 = None;
+    }
+
+    /// Closes what has rested for too long, or everything when the upstream is not well.
+    pub(super) fn sweep(&self, everything: bool) {
+        let mut kept = self.kept();
+        kept.http1.retain(|(since, _)| !everything && since.elapsed() < self.keep_alive);
+        if everything {
+            kept.http2 = None;
+        }
+    }
+}

@@ -1,0 +1,12 @@
+//! The proxy backend: in front of another sconce, and of servers that misbehave.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod faults;
+mod reload;
+mod restarts;
+mod several;
+mod streams;
+mod through;
+mod upstream;

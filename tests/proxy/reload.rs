@@ -1,0 +1,55 @@
+//! A reload changes the upstreams and drops no stream.
+
+use std::fs;
+
+use rustix::process::Signal;
+use serde_json::json;
+use tempfile::TempDir;
+
+use crate::{
+    common::{TestServer, chat, events, with},
+    upstream::ready,
+};
+
+const CHAT: &str = "/v1/chat/completions";
+
+#[tokio::test]
+async fn an_upstream_leaves_and_its_streams_go_on() {
+    let slow = TestServer::set(&["echo.delay_ms=100"]);
+    let quick = TestServer::start(&[]);
+    let directory = TempDir::new().unwrap();
+    let write = |directory: &TempDir, name: &str, upstream: &TestServer, key: &str| {
+        let text = format!(
+            "backend = 'proxy'\n[proxy]\nhealth_interval = '1h'\n[proxy.upstreams.{name}]\nbase_url = '{}'\n{key}",
+            upstream.base
+        );
+        fs::write(directory.path().join("c.toml"), text).unwrap();
+    };
+    write(&directory, "slow", &slow, "");
+    let proxy = ready(TestServer::start_in(directory, &["--config", "c.toml"])).await;
+    let text = "one two three four five six seven eight nine ten";
+    let body = with(chat(text), json!({ "stream": true }));
+    let stream = proxy.post(CHAT, &body).await;
+    assert_eq!(stream.status(), 200);
+
+    write(&proxy.directory, "quick", &quick, "");
+    proxy.signal(Signal::HUP);
+    proxy.logged("reloaded; models").await;
+    for _ in 0..10 {
+        proxy.ok(CHAT, &chat("hi")).await;
+    }
+    assert!(proxy.requests().iter().all(|line| line["upstream"] == "quick"), "{:?}", proxy.requests());
+    assert!(!proxy.log().contains("after a restart"), "{}", proxy.log());
+    let whole = events(&stream.text().await.unwrap());
+    assert_eq!(whole.last().unwrap(), "[DONE]");
+    assert!(whole.len() > 10, "{whole:?}");
+    proxy.logged("\"upstream\":\"slow\"").await;
+
+    // What cannot be used leaves everything as it was.
+    write(&proxy.directory, "slow", &slow, "api_key_file = 'none'");
+    proxy.signal(Signal::HUP);
+    proxy.logged("not reloaded").await;
+    proxy.ok(CHAT, &chat("hi")).await;
+    let last = proxy.requests().pop().unwrap();
+    assert_eq!((&last["upstream"], &last["outcome"]), (&json!("quick"), &json!("ok")));
+}
