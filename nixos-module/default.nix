@@ -51,8 +51,8 @@ let
     in
     if it.checkConfig && native then
       pkgs.runCommand "${name}-checked.toml" { inherit file; } ''
-        ${lib.getExe it.package} check-config --config $file
         cp $file $out
+        ${lib.getExe it.package} check-config --config $file
       ''
     else
       file;

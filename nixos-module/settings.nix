@@ -5,14 +5,18 @@ let
   schema = lib.importJSON ./reference.json;
 
   named = of: if builtins.isList of then of else [ of ];
-  bound =
+  whole =
     of:
-    {
-      uint32 = 4294967295;
-      # Nix's integers are signed.
-      uint64 = 9223372036854775807;
-    }
-    .${of.format or ""} or 9223372036854775807;
+    let
+      highest = of.maximum or (if of.format or "" == "uint32" then 4294967295 else null);
+      lowest = of.minimum or 0;
+    in
+    if highest != null then
+      types.ints.between lowest highest
+    else if lowest == 0 then
+      types.ints.unsigned
+    else
+      types.ints.positive;
 
   one =
     of: name:
@@ -21,7 +25,7 @@ let
       boolean = types.bool;
       # The bounds of fractions are left to `sconce check-config`.
       number = types.number;
-      integer = types.ints.between (of.minimum or 0) (of.maximum or (bound of));
+      integer = whole of;
       array = types.listOf (typeOf of.items);
     }
     .${name};

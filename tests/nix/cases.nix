@@ -305,9 +305,40 @@ in
 }
 // lib.optionalAttrs (builtins.elem "proxy" settings.backends) {
   example = {
-    config = import ./example.nix { inherit lib; };
-    expect = machine: {
-      "credentials" = has machine.units."sconce.service" "LoadCredential=upstream-api-key.";
-    };
+    config =
+      let
+        section = builtins.elemAt (lib.splitString "## A full example" (builtins.readFile ../../docs/nixos.md)) 1;
+        # What is between the first ```nix and the next ```.
+        block = builtins.elemAt (lib.splitString "```" section) 1;
+      in
+      {
+        imports = [ (import (builtins.toFile "example.nix" (lib.removePrefix "nix" block))) ];
+        options.age.secrets = lib.mkOption {
+          type = lib.types.attrsOf (
+            lib.types.submodule (
+              { name, ... }:
+              {
+                options.file = lib.mkOption { type = lib.types.anything; };
+                options.path = lib.mkOption {
+                  type = lib.types.str;
+                  default = "/run/agenix/${name}";
+                };
+              }
+            )
+          );
+          default = { };
+        };
+      };
+    expect =
+      machine:
+      let
+        text = machine.units."sconce.service";
+      in
+      {
+        "keys" = line text "LoadCredential=api-keys.1:/run/agenix/sconce-keys";
+        "upstreams' keys" = line text "LoadCredential=upstream-api-key.gpu2:/run/agenix/gpu2";
+        "memory" = line text "MemoryMax=16G";
+        "a port" = machine.firewall == [ 8000 ];
+      };
   };
 }

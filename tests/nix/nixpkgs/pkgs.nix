@@ -13,7 +13,9 @@ let
     attrs:
     lib.extendDerivation true (attrs.passthru or { } // { meta = attrs.meta or { }; inherit (attrs) pname version; }) (derivation ({
       name = attrs.name or "${attrs.pname}-${attrs.version}"; inherit system; builder = "/bin/bash"; PATH = path;
-      args = [ "-euo" "pipefail" "-c" attrs.script ];
+      # The last line keeps the shell from becoming the last command: coreutils close their output as they end, and Nix
+      # kills a builder whose output is closed.
+      args = [ "-euo" "pipefail" "-c" "${attrs.script}\nexit" ];
     } // lib.filterAttrs (n: v: !(builtins.elem n [ "script" "meta" "passthru" "pname" "version" "name" "cargoLock" "nativeBuildInputs" "buildInputs" "nativeCheckInputs" "nativeInstallCheckInputs" ]) && !(builtins.isFunction v) && !(builtins.isBool v && !v)) attrs));
   buildRustPackage =
     argsOrFn:
