@@ -35,8 +35,9 @@ let
     };
     cargoLock.lockFile = ../Cargo.lock;
     buildNoDefaultFeatures = !withCandle;
-    # Where it is built is no part of the program.
+    # `sconce --version` tells the revision. Where it is built is no part of the program.
     preBuild = ''
+      export SCONCE_REVISION=${revision}
       export RUSTFLAGS="''${RUSTFLAGS:-} --remap-path-prefix=$NIX_BUILD_TOP=/build ''${CARGO_HOME:+--remap-path-prefix=$CARGO_HOME=/cargo}"
     '';
   };
@@ -60,9 +61,6 @@ rustPlatform.buildRustPackage (
   base
   // {
     pname = if withCandle then "sconce" else "sconce-proxy";
-    # `sconce --version` tells it.
-    SCONCE_REVISION = revision;
-
     # The library's own tests, and that what is generated is fresh. Each further test program takes as long to link as
     # the daemon itself; `cargo test` in a checkout runs them all.
     cargoTestFlags = [ "--lib" ] ++ lib.optionals withCandle [ "--test" "config" ];

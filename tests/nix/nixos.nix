@@ -57,12 +57,14 @@ let
       systemd = {
         services = option (types.attrsOf service) { };
         sockets = option (types.attrsOf socket) { };
+        tmpfiles.rules = strings;
       };
       users = {
         users = any;
         groups = any;
       };
       networking.firewall.allowedTCPPorts = option (types.listOf types.port) [ ];
+      specialisation = any;
       environment = {
         systemPackages = option (types.listOf types.anything) [ ];
         etc = any;
