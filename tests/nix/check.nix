@@ -9,7 +9,7 @@
 let
   evaluate =
     config:
-    import ./nixos.nix {
+    import ./nixpkgs/nixos.nix {
       inherit lib pkgs;
       modules = [
         module

@@ -59,7 +59,7 @@ let
     runCommand = name: env: cmd: mkDrv (env // { inherit name; pname = name; version = "0"; script = cmd; });
     # Its machines are evaluated; it cannot be run.
     testers.runNixOSTest = t: let
-      machines = lib.mapAttrs (_: node: import ../nixos.nix { inherit lib pkgs; modules = [ node ]; }) t.nodes;
+      machines = lib.mapAttrs (_: node: import ./nixos.nix { inherit lib pkgs; modules = [ node ]; }) t.nodes;
       failed = lib.concatMap (m: m.failed) (lib.attrValues machines);
     in assert lib.assertMsg (failed == [ ]) (toString failed); mkDrv { pname = "vm-test-${t.name}"; version = "0"; passthru = { inherit (t) testScript; }; units = builtins.toJSON (lib.mapAttrs (_: m: m.units) machines); script = "echo 'a test in a virtual machine needs KVM and NixOS' >&2; exit 1"; };
     python3 = opaque "python3" // { withPackages = _: opaque "python3-env"; };
