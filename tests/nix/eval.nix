@@ -1,5 +1,10 @@
-# The flake's module against the stand-in for nixpkgs, with a program that is built already.
-{ root, binary }:
+# The flake's module against the stand-in for nixpkgs, with a program that is built already; by its hash Nix knows whether
+# it is another one.
+{
+  root,
+  binary,
+  hash,
+}:
 let
   system = builtins.currentSystem;
   lib = import ./nixpkgs/lib;
@@ -14,7 +19,10 @@ let
     module = {
       imports = [ self.nixosModules.default ];
       services.sconce.package = lib.mkForce (
-        pkgs.runCommand "sconce" { meta.mainProgram = "sconce"; } ''
+        pkgs.runCommand "sconce" {
+          inherit hash;
+          meta.mainProgram = "sconce";
+        } ''
           install -D ${binary} $out/bin/sconce
         ''
       );
