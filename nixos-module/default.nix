@@ -70,7 +70,8 @@ let
       log = removeAttrs (said.log or { }) [ "level" ];
     };
 
-  listen = it: (written it).server.listen or settings.schema.properties.server.properties.listen.default;
+  listen =
+    it: (written it).server.listen or settings.schema.properties.server.properties.listen.default;
   unixPath = address: builtins.match "unix:(.*)" address;
   tcp = address: builtins.match "(.*):([0-9]+)" address;
   isTcp = address: unixPath address == null && tcp address != null;
@@ -93,7 +94,12 @@ let
   networkless =
     it:
     it.socketActivation.enable
-    && (if it.socketActivation.privateNetwork == null then !connects it else it.socketActivation.privateNetwork);
+    && (
+      if it.socketActivation.privateNetwork == null then
+        !connects it
+      else
+        it.socketActivation.privateNetwork
+    );
 
   credentials =
     it:
@@ -112,7 +118,9 @@ let
     in
     lib.unique (
       builtins.filter (
-        source: builtins.isString source && builtins.match "(/home|/root|/run/user|/tmp|/var/tmp)/.*" source != null
+        source:
+        builtins.isString source
+        && builtins.match "(/home|/root|/run/user|/tmp|/var/tmp)/.*" source != null
       ) sources
     );
 
@@ -120,7 +128,12 @@ let
   own =
     name:
     let
-      rename = value: if builtins.isList value then map rename value else builtins.replaceStrings [ "sconce" ] [ name ] value;
+      rename =
+        value:
+        if builtins.isList value then
+          map rename value
+        else
+          builtins.replaceStrings [ "sconce" ] [ name ] value;
     in
     lib.mapAttrs (
       directive: value:
@@ -192,13 +205,20 @@ let
   assertions =
     name: it:
     let
-      option = if name == "sconce" then "services.sconce" else "services.sconce.instances.${lib.removePrefix "sconce-" name}";
+      option =
+        if name == "sconce" then
+          "services.sconce"
+        else
+          "services.sconce.instances.${lib.removePrefix "sconce-" name}";
+      given = as: file: { inherit as file; };
       files =
-        map (file: { inherit file; as = "apiKeyFiles"; }) it.apiKeyFiles
-        ++ lib.mapAttrsToList (of: file: { inherit file; as = "upstreamApiKeyFiles.${of}"; }) it.upstreamApiKeyFiles
-        ++ lib.optional (it.upstreamApiKeyFile != null) { file = it.upstreamApiKeyFile; as = "upstreamApiKeyFile"; }
-        ++ lib.optional (it.environmentFile != null) { file = it.environmentFile; as = "environmentFile"; };
-      stored = builtins.filter ({ file, ... }: settings.inStore file) files;
+        map (given "apiKeyFiles") it.apiKeyFiles
+        ++ lib.mapAttrsToList (of: given "upstreamApiKeyFiles.${of}") it.upstreamApiKeyFiles
+        ++ [
+          (given "upstreamApiKeyFile" it.upstreamApiKeyFile)
+          (given "environmentFile" it.environmentFile)
+        ];
+      stored = builtins.filter ({ file, ... }: file != null && settings.inStore file) files;
       open = settings.secrets (settings.written it.settings);
       named = builtins.filter (address: isTcp address && !isNumeric address) (listen it);
     in

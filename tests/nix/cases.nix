@@ -9,7 +9,6 @@
   evaluate,
 }:
 let
-  inherit (lib) hasPrefix;
   has = text: part: builtins.length (lib.splitString part text) > 1;
   line = unit: wanted: builtins.elem wanted (lib.splitString "\n" unit);
   unit = import ../../nixos-module/unit.nix { inherit lib; };
