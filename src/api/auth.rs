@@ -30,7 +30,7 @@ pub struct Config {
     /// Keys, each `key` or `name:key`. Better kept in a file: see `keys_file`.
     #[garde(custom(well_formed))]
     pub keys: Vec<Secret>,
-    /// File of keys, one a line, `key` or `name:key`; `#` starts a comment line. Read again on SIGHUP, as is the
+    /// File of keys, one a line, `key` or `name:key`; `#` starts a comment line. Read again on SIGHUP, as are the
     /// systemd credentials `api-keys` and `api-keys.*`.
     pub keys_file: Option<PathBuf>,
 }

@@ -66,7 +66,7 @@ fn rows() -> Vec<Row> {
         Row::new("echo.load_delay_ms", json!(0), "20", "20", json!(20), "'long'").outside("600001"),
         Row::new("echo.stall_after", Value::Null, "3", "3", json!(3), "-1"),
         Row::new("candle.source", Value::Null, "'models/a'", "models/a", json!("models/a"), "5"),
-        Row::new("candle.instructions", Value::Null, "avx2", "\"avx2\"", json!("avx2"), "7"),
+        Row::new("candle.instructions", Value::Null, "'avx2'", "avx2", json!("avx2"), "7"),
         Row::new("candle.threads", Value::Null, "2", "2", json!(2), "'all'").outside("0"),
         Row::new("candle.context_length", Value::Null, "99", "99", json!(99), "1.5").outside("0"),
         Row::new("candle.kv_cache", json!("512MiB"), "'1GiB'", "1GiB", json!("1GiB"), "'huge'"),

@@ -303,6 +303,24 @@ in
   };
 }
 // lib.optionalAttrs (builtins.elem "proxy" settings.backends) {
+  proxied = {
+    config = sconce {
+      socketActivation.enable = true;
+      settings.models.far = {
+        backend = "proxy";
+        proxy.base_url = "http://192.0.2.1:8000/v1";
+      };
+    };
+    expect = machine: {
+      "a network" = !(has machine.units."sconce.service" "PrivateNetwork=yes");
+    };
+  };
+
+  writtenUpstreamKey = {
+    config = sconce { settings.models.far.proxy.upstreams.gpu1.api_key = "sk-1"; };
+    message = "services.sconce.settings: models.far.proxy.upstreams.gpu1.api_key would be in the Nix store";
+  };
+
   example = {
     config =
       let

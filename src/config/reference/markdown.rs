@@ -71,9 +71,9 @@ not have is an error.
 ## Secrets
 
 Keep API keys in a file of their own and name it in `auth.keys_file` (or `--api-key-file`), or hand them over as the
-systemd credential `api-keys` or `api-keys.*`. No flag takes a key, since other users of the machine can read command lines; `--set
-auth.keys=…` works, with a warning. A secret's value is never in an error, in a log line or in what `print-config`
-prints.
+systemd credential `api-keys` or `api-keys.*`. No flag takes a key, since other users of the machine can read command
+lines; `--set auth.keys=…` works, with a warning. A secret's value is never in an error, in a log line or in what
+`print-config` prints.
 
 ## From the predecessor's settings
 
