@@ -30,9 +30,28 @@ pub struct Config {
     /// Keys, each `key` or `name:key`. Better kept in a file: see `keys_file`.
     #[garde(custom(well_formed))]
     pub keys: Vec<Secret>,
-    /// File of keys, one a line, `key` or `name:key`; `#` starts a comment line. Read again on SIGHUP, as is the
-    /// systemd credential `api-keys`.
+    /// File of keys, one a line, `key` or `name:key`; `#` starts a comment line. Read again on SIGHUP, as are the
+    /// systemd credentials `api-keys` and `api-keys.*`.
     pub keys_file: Option<PathBuf>,
+}
+
+/// Those of the credentials in `directory` that hold API keys, in the order of their names.
+fn key_credentials(directory: &Path) -> Result<Vec<PathBuf>, Error> {
+    let failed = |source| Error::Read { path: directory.to_owned(), source };
+    let entries = match std::fs::read_dir(directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.map_err(failed)?,
+    };
+    let mut found = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(failed)?;
+        let name = entry.file_name();
+        if name.to_str().is_some_and(|name| name == "api-keys" || name.starts_with("api-keys.")) {
+            found.push(entry.path());
+        }
+    }
+    found.sort();
+    Ok(found)
 }
 
 /// What can be known of keys before they are used.
@@ -76,7 +95,7 @@ impl fmt::Debug for KeyRing {
 }
 
 impl KeyRing {
-    /// Reads the keys of the configuration, of its file, and of the systemd credential `api-keys` where there is one.
+    /// Reads the keys of the configuration, of its file, and of the systemd credentials `api-keys` and `api-keys.*`.
     ///
     /// # Errors
     /// A file that cannot be read or holds no key, and keys that are malformed.
@@ -85,8 +104,8 @@ impl KeyRing {
         for (index, key) in config.keys.iter().enumerate() {
             ring.add(key.reveal(), format!("auth.keys[{index}]"))?;
         }
-        let credential = credentials.map(|directory| directory.join("api-keys")).filter(|path| path.exists());
-        for path in config.keys_file.iter().chain(&credential) {
+        let credentials = credentials.map_or_else(|| Ok(Vec::new()), key_credentials)?;
+        for path in config.keys_file.iter().chain(&credentials) {
             let text =
                 std::fs::read_to_string(path).map_err(|source| Error::Read { path: path.clone(), source })?;
             let before = ring.keys.len();
@@ -262,6 +281,16 @@ mod tests {
         }
         let ring = ring("a:sk-hidden").unwrap();
         assert_eq!(format!("{ring:?}"), r#"["a"]"#);
+    }
+
+    #[test]
+    fn credentials_of_other_names_hold_no_keys() {
+        let directory = tempfile::tempdir().unwrap();
+        for (name, key) in [("api-keys.1", "a:sk-1"), ("api-keys.2", "b:sk-2"), ("api-keys-old", "c:sk-3")] {
+            std::fs::write(directory.path().join(name), key).unwrap();
+        }
+        let ring = KeyRing::load(&Config::default(), Some(directory.path())).unwrap();
+        assert_eq!(format!("{ring:?}"), r#"["a", "b"]"#);
     }
 
     #[test]

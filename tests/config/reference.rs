@@ -28,6 +28,11 @@ fn the_example_file_is_fresh() {
     fresh("config.example.toml", &reference::toml());
 }
 
+#[test]
+fn the_options_of_the_nixos_module_are_fresh() {
+    fresh("nixos-module/reference.json", &reference::json());
+}
+
 /// The keys and tables of the schema with their paths.
 fn walk(schema: &Value, path: &str, visit: &mut impl FnMut(&str, &Value)) {
     for (name, schema) in schema["properties"].as_object().into_iter().flatten() {

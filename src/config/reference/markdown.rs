@@ -71,7 +71,7 @@ not have is an error.
 ## Secrets
 
 Keep API keys in a file of their own and name it in `auth.keys_file` (or `--api-key-file`), or hand them over as the
-systemd credential `api-keys`. The key that an upstream wants is in a file named by `proxy.api_key_file`, or the credential
+systemd credential `api-keys` or `api-keys.*`. The key that an upstream wants is in a file named by `proxy.api_key_file`, or the credential
 `upstream-api-key.NAME` or `upstream-api-key`. No flag takes a key, since other users of the machine can read command lines; `--set
 auth.keys=…` works, with a warning. A secret's value is never in an error, in a log line or in what `print-config`
 prints.
