@@ -27,7 +27,7 @@ mod tensors;
 pub use crate::kernels::attention::KvType;
 pub use architectures::supported;
 pub use error::LoadError;
-pub use loader::{Memory, Model, Options, open};
+pub use loader::{Memory, Model, Options, open, open_embedded};
 
 /// Tokens in one block of the KV cache.
 pub const BLOCK: usize = 16;

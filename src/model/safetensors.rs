@@ -1,4 +1,5 @@
-//! Tensors of a directory: `model.safetensors`, or the files that `model.safetensors.index.json` lists.
+//! Tensors of a directory: `model.safetensors`, or the files that `model.safetensors.index.json` lists; or of such a
+//! file inside the program.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -20,12 +21,11 @@ use crate::kernels::{Dtype, mapped::Mapped};
 const SINGLE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
 
-/// Mapped files and where their tensors lie.
+/// Tensors, read in place.
 pub(super) struct Directory(BTreeMap<String, Entry>);
 
 struct Entry {
-    file: Arc<Mapped>,
-    range: Range<usize>,
+    bytes: Bytes,
     dtype: StoredDtype,
     shape: Vec<usize>,
 }
@@ -49,6 +49,16 @@ impl Directory {
             Some(name) => Err(LoadError::MissingTensor(name.clone())),
             None => Ok(Self(entries)),
         }
+    }
+
+    /// Reads the header of a file that is part of the program.
+    ///
+    /// # Errors
+    /// When it is malformed.
+    pub(super) fn embedded(file: &'static [u8]) -> Result<Self, LoadError> {
+        let mut entries = BTreeMap::new();
+        read_header(file, Path::new(SINGLE), |range| Bytes::Embedded(&file[range]), &mut entries)?;
+        Ok(Self(entries))
     }
 }
 
@@ -74,22 +84,28 @@ fn read_index(path: &Path) -> Result<BTreeMap<String, String>, LoadError> {
 
 fn read_file(path: &Path, entries: &mut BTreeMap<String, Entry>) -> Result<(), LoadError> {
     let file = Mapped::open(path).map_err(|source| LoadError::Io { path: path.to_owned(), source })?;
+    let file = Arc::new(file);
+    read_header(&file, path, |range| Bytes::Mapped(Arc::clone(&file), range), entries)
+}
+
+/// `part` gives bytes of the file `whole`.
+fn read_header(
+    whole: &[u8],
+    path: &Path,
+    part: impl Fn(Range<usize>) -> Bytes,
+    entries: &mut BTreeMap<String, Entry>,
+) -> Result<(), LoadError> {
     let format = |reason: String| LoadError::Format { path: path.to_owned(), reason };
-    let (header, metadata) = SafeTensors::read_metadata(&file).map_err(|error| format(error.to_string()))?;
+    let (header, metadata) = SafeTensors::read_metadata(whole).map_err(|error| format(error.to_string()))?;
     // The first eight bytes hold the header's length.
     let data = header + 8;
-    let file = Arc::new(file);
     for (name, info) in metadata.tensors() {
         let (start, end) = info.data_offsets;
-        if data + end > file.len() {
+        if data + end > whole.len() {
             return Err(format(format!("the file ends before tensor {name}")));
         }
-        let entry = Entry {
-            file: Arc::clone(&file),
-            range: data + start..data + end,
-            dtype: info.dtype,
-            shape: info.shape.clone(),
-        };
+        let bytes = part(data + start..data + end);
+        let entry = Entry { bytes, dtype: info.dtype, shape: info.shape.clone() };
         entries.insert(name, entry);
     }
     Ok(())
@@ -101,11 +117,11 @@ impl Tensors for Directory {
     }
 
     fn bytes(&self) -> u64 {
-        self.0.values().map(|entry| entry.range.len() as u64).sum()
+        self.0.values().map(|entry| entry.bytes.len() as u64).sum()
     }
 
     fn loaded_bytes(&self, name: &str) -> Option<u64> {
-        self.0.get(name).map(|entry| entry.range.len() as u64)
+        self.0.get(name).map(|entry| entry.bytes.len() as u64)
     }
 
     fn is_mapped(&self, name: &str) -> bool {
@@ -120,7 +136,6 @@ impl Tensors for Directory {
             StoredDtype::BF16 => Dtype::Bf16,
             other => return Err(LoadError::Dtype { name: name.to_owned(), dtype: format!("{other:?}") }),
         };
-        let bytes = Bytes::Mapped(Arc::clone(&entry.file), entry.range.clone());
-        Ok(Some(Tensor { dtype, shape: entry.shape.clone(), bytes }))
+        Ok(Some(Tensor { dtype, shape: entry.shape.clone(), bytes: entry.bytes.clone() }))
     }
 }

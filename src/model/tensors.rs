@@ -15,7 +15,7 @@ pub(super) trait Tensors {
     fn bytes(&self) -> u64;
     /// Bytes of one when it is loaded.
     fn loaded_bytes(&self, name: &str) -> Option<u64>;
-    /// Whether it is read in place: a table need not be copied.
+    /// Whether it is read in place, from a mapped file or the program: a table need not be copied.
     fn is_mapped(&self, name: &str) -> bool;
     /// None: there is no such tensor.
     fn tensor(&self, name: &str) -> Result<Option<Tensor>, LoadError>;
@@ -29,10 +29,11 @@ pub(super) struct Tensor {
     pub(super) bytes: Bytes,
 }
 
-/// Part of a mapped file, or bytes made from one.
+/// Part of a mapped file or of the program, or bytes made from one.
 #[derive(Clone)]
 pub(super) enum Bytes {
     Mapped(Arc<Mapped>, Range<usize>),
+    Embedded(&'static [u8]),
     Owned(Arc<[u8]>),
 }
 
@@ -41,6 +42,7 @@ impl Deref for Bytes {
     fn deref(&self) -> &[u8] {
         match self {
             Self::Mapped(file, range) => &file[range.clone()],
+            Self::Embedded(bytes) => bytes,
             Self::Owned(bytes) => bytes,
         }
     }

@@ -13,9 +13,6 @@ const ARITHMETIC: &str = "portable-1";
 /// # Errors
 /// A file that cannot be read.
 pub(super) fn fingerprint(source: &Path, context_length: usize) -> io::Result<String> {
-    let mut hash = Sha256::new();
-    hash.update(ARITHMETIC);
-    hash.update((context_length as u64).to_le_bytes());
     let mut files = if source.is_dir() {
         fs::read_dir(source)?.map(|entry| entry.map(|entry| entry.path())).collect::<Result<Vec<_>, _>>()?
     } else {
@@ -28,17 +25,39 @@ pub(super) fn fingerprint(source: &Path, context_length: usize) -> io::Result<St
             && kind.is_some_and(|kind| ["json", "safetensors", "jinja", "gguf", "model"].contains(&kind))
     });
     files.sort();
+    let mut hash = begin(context_length);
     for path in files {
-        hash.update(path.file_name().unwrap_or_default().as_encoded_bytes());
-        hash.update([0]);
         let mut content = Sha256::new();
         io::copy(&mut fs::File::open(&path)?, &mut HashWriter(&mut content))?;
-        hash.update(content.finalize());
+        add(&mut hash, path.file_name().unwrap_or_default().as_encoded_bytes(), content);
     }
-    Ok(format!(
-        "fp_{}",
-        hash.finalize().iter().take(12).map(|byte| format!("{byte:02x}")).collect::<String>()
-    ))
+    Ok(text(hash))
+}
+
+/// The same of files in memory, in the order of their names: that of a directory with these files.
+pub(super) fn embedded(files: &[(&str, &[u8])], context_length: usize) -> String {
+    let mut hash = begin(context_length);
+    for (name, content) in files {
+        add(&mut hash, name.as_bytes(), Sha256::new_with_prefix(content));
+    }
+    text(hash)
+}
+
+fn begin(context_length: usize) -> Sha256 {
+    let mut hash = Sha256::new_with_prefix(ARITHMETIC);
+    hash.update((context_length as u64).to_le_bytes());
+    hash
+}
+
+fn add(hash: &mut Sha256, name: &[u8], content: Sha256) {
+    hash.update(name);
+    hash.update([0]);
+    hash.update(content.finalize());
+}
+
+fn text(hash: Sha256) -> String {
+    let digest = hash.finalize();
+    format!("fp_{}", digest.iter().take(12).map(|byte| format!("{byte:02x}")).collect::<String>())
 }
 
 struct HashWriter<'a>(&'a mut Sha256);
@@ -67,6 +86,7 @@ mod tests {
         let of = |context| fingerprint(directory.path(), context).unwrap();
         let first = of(8);
         assert!(first.starts_with("fp_") && first.len() == 27, "{first}");
+        assert_eq!(embedded(&[("config.json", b"{}"), ("model.safetensors", b"weights")], 8), first);
         write("README.md", "hello");
         assert_eq!(of(8), first);
         assert_ne!(of(9), first);

@@ -4,13 +4,14 @@
 //! loads on a thread of its own when the daemon starts; until then it is not ready, and says so.
 
 mod answer;
+mod builtin;
 mod defaults;
 mod fingerprint;
 mod memory;
 mod prepare;
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, OnceLock},
 };
 
@@ -18,7 +19,7 @@ use futures_util::future::{BoxFuture, FutureExt};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use self::defaults::Defaults;
+use self::{builtin::Builtin, defaults::Defaults};
 use super::{Backend, ModelCard, Readiness, Tokenizer};
 use crate::{
     engine::{self, Engine, Memory},
@@ -37,7 +38,8 @@ const BUFFERED_TOKENS: usize = 256;
 #[garde(allow_unvalidated)]
 pub struct Config {
     /// Where the model is: a directory in Hugging Face's layout (`config.json`, `tokenizer.json`, `*.safetensors`), or a
-    /// GGUF file with its `tokenizer.json` beside it.
+    /// GGUF file with its `tokenizer.json` beside it. `builtin:demo` is the small model inside the program.
+    #[garde(custom(builtin::known))]
     pub source: Option<PathBuf>,
     /// Threads that compute. Unset: one for each core. The answers do not depend on it.
     #[garde(inner(range(min = 1, max = 1024)))]
@@ -133,25 +135,24 @@ impl Loaded {
         let Some(source) = &config.source else {
             return Err("no model is named: set `candle.source` to its directory".to_owned());
         };
-        // What belongs to a GGUF file lies beside it.
-        let directory = if source.is_dir() { source } else { source.parent().unwrap_or(source) };
-        let text = |error: text::LoadError| error.to_string();
-        let tokenizer = text::Tokenizer::from_file(&directory.join("tokenizer.json")).map_err(text)?;
-        let template = ChatTemplate::from_directory(directory, Clock::default()).map_err(text)?;
-        let defaults = Defaults::read(directory)?;
+        let builtin = builtin::find(source)?;
+        let (tokenizer, template, defaults) = builtin.map_or_else(|| words(source), Builtin::words)?;
         let options = model::Options {
             threads: config.threads.map_or_else(cores, |threads| threads as usize),
             context_length: config.context_length.map(|length| length as usize),
             kv: KvType::F32,
         };
         let lacking = |error: model::LoadError| error.to_string();
-        let opened = model::open(source).map_err(lacking)?;
+        let opened = builtin.map_or_else(|| model::open(source), Builtin::open).map_err(lacking)?;
         let memory = opened.memory(&options).map_err(lacking)?;
         let rows = u64::from(config.max_batch_tokens.max(config.max_sequences));
         fits(&memory, config.kv_cache, memory.row * rows)?;
         let model = opened.load(&options).map_err(lacking)?;
         let context_length = model.shape().context_length;
-        let fingerprint = fingerprint::fingerprint(source, context_length);
+        let fingerprint = match builtin {
+            Some(builtin) => Ok(fingerprint::embedded(&builtin.files(), context_length)),
+            None => fingerprint::fingerprint(source, context_length),
+        };
         let card = ModelCard {
             created,
             owner: "sconce".to_owned(),
@@ -173,6 +174,16 @@ impl Loaded {
     fn context_length(&self) -> usize {
         self.card.context_length as usize
     }
+}
+
+/// Reads what a path has about text.
+fn words(source: &Path) -> Result<(text::Tokenizer, ChatTemplate, Defaults), String> {
+    // What belongs to a GGUF file lies beside it.
+    let directory = if source.is_dir() { source } else { source.parent().unwrap_or(source) };
+    let text = |error: text::LoadError| error.to_string();
+    let tokenizer = text::Tokenizer::from_file(&directory.join("tokenizer.json")).map_err(text)?;
+    let template = ChatTemplate::from_directory(directory, Clock::default()).map_err(text)?;
+    Ok((tokenizer, template, Defaults::read(directory)?))
 }
 
 /// Refuses a model that would not fit, with the sum, before the system would kill somebody for it.
