@@ -78,6 +78,9 @@ pub struct Options {
     /// Listen on host:port or unix:/path. May be given several times.
     #[arg(long, value_name = "ADDRESS")]
     listen: Vec<String>,
+    /// Serve the small model inside the program, under the id `demo`: no download.
+    #[arg(long, conflicts_with = "backend")]
+    demo: bool,
     /// What answers.
     #[arg(long, value_name = "NAME")]
     backend: Option<String>,
@@ -101,6 +104,7 @@ impl Options {
         if !self.listen.is_empty() {
             options.flags.push(("--listen", self.listen.into()));
         }
+        options.demo |= self.demo;
         let texts = [
             ("--backend", self.backend),
             ("--model-id", self.model_id),

@@ -10,7 +10,7 @@ use super::{
     path,
     problem::Problem,
     schema::TREE,
-    source::{FLAGS, Options, Source, Sources},
+    source::{DEMO, FLAGS, Options, Source, Sources},
 };
 
 /// What one source says.
@@ -39,6 +39,10 @@ pub(super) fn collect(sources: &Sources, options: &Options, problems: &mut Vec<P
         let Said { layers, warnings } = environment::read(&variables);
         said.layers.extend(layers);
         said.warnings.extend(warnings);
+    }
+    for (key, value) in DEMO.iter().filter(|_| options.demo) {
+        let layer = |path: Vec<String>| Layer::of_key(Source::Flag("--demo"), &path, (*value).into());
+        said.layers.extend(path::parse(key).map(layer));
     }
     for (flag, value) in &options.flags {
         let key = FLAGS.iter().find(|(name, _)| name == flag).and_then(|(_, key)| path::parse(key));

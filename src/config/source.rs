@@ -33,6 +33,8 @@ pub struct Options {
     pub files: Vec<PathBuf>,
     /// The flags that set a key, such as `--listen`, and their values.
     pub flags: Vec<(&'static str, toml::Value)>,
+    /// `--demo`: what [`DEMO`] says, below the flags that set a key.
+    pub demo: bool,
     /// The texts of `--set`: `key=value`.
     pub set: Vec<String>,
 }
@@ -44,6 +46,18 @@ pub(super) const FLAGS: [(&str, &str); 5] = [
     ("--model-id", "model_id"),
     ("--api-key-file", "auth.keys_file"),
     ("--log-level", "log.level"),
+];
+
+/// What `--demo` is short for.
+pub(super) const DEMO: &[(&str, &str)] = &[
+    ("backend", "candle"),
+    ("model_id", "demo"),
+    // Without local inference the build has no such keys, and the backend is refused.
+    #[cfg(feature = "candle")]
+    ("candle.source", "builtin:demo"),
+    // 26,000 tokens: a small model needs little, and the cache is taken from the start.
+    #[cfg(feature = "candle")]
+    ("candle.kv_cache", "64MiB"),
 ];
 
 /// Who said a value.

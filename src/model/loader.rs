@@ -74,6 +74,15 @@ pub fn open(path: &Path) -> Result<Model, LoadError> {
     Ok(Model { source, progress: Box::new(|_, _| {}) })
 }
 
+/// Opens a model that is part of the program: the contents of its `config.json` and of one safetensors file.
+///
+/// # Errors
+/// When one of them is malformed.
+pub fn open_embedded(config: &str, weights: &'static [u8]) -> Result<Model, LoadError> {
+    let source = Source::Directory { config: Config::parse(config)?, tensors: Directory::embedded(weights)? };
+    Ok(Model { source, progress: Box::new(|_, _| {}) })
+}
+
 impl Model {
     pub(super) fn source(&self) -> &Source {
         &self.source

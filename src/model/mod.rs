@@ -30,7 +30,7 @@ pub use crate::kernels::{Isa, attention::KvType};
 pub use architectures::supported;
 pub use error::LoadError;
 pub use gguf::{TextMetadata, WrongKind};
-pub use loader::{Memory, Model, Options, open};
+pub use loader::{Memory, Model, Options, open, open_embedded};
 pub use summary::{Elements, Summary};
 
 /// Tokens in one block of the KV cache.

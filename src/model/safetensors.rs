@@ -1,8 +1,10 @@
-//! Tensors of a directory: `model.safetensors`, or the files that `model.safetensors.index.json` lists.
+//! Tensors of a directory: `model.safetensors`, or the files that `model.safetensors.index.json` lists; or of such a
+//! file inside the program.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
+    ops::Range,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -20,7 +22,7 @@ use crate::kernels::{Dtype, Quantization, mapped::Mapped};
 const SINGLE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
 
-/// Mapped files and where their tensors lie.
+/// Files and where their tensors lie.
 pub(super) struct Directory {
     entries: BTreeMap<String, Entry>,
     files: Vec<PathBuf>,
@@ -79,6 +81,16 @@ impl Directory {
     pub(super) fn files(&self) -> impl Iterator<Item = &Path> {
         self.files.iter().map(PathBuf::as_path)
     }
+
+    /// Reads the header of a file that is part of the program.
+    ///
+    /// # Errors
+    /// When it is malformed.
+    pub(super) fn embedded(file: &'static [u8]) -> Result<Self, LoadError> {
+        let mut entries = BTreeMap::new();
+        read_header(file, Path::new(SINGLE), |range| Bytes::Embedded(&file[range]), &mut entries)?;
+        Ok(Self { entries, files: Vec::new() })
+    }
 }
 
 /// Which file holds each tensor.
@@ -103,14 +115,24 @@ fn read_index(path: &Path) -> Result<BTreeMap<String, String>, LoadError> {
 
 fn read_file(path: &Path, entries: &mut BTreeMap<String, Entry>) -> Result<(), LoadError> {
     let file = Mapped::open(path).map_err(|source| LoadError::Io { path: path.to_owned(), source })?;
+    let file = Arc::new(file);
+    read_header(&file, path, |range| Bytes::Mapped(Arc::clone(&file), range), entries)
+}
+
+/// `part` gives bytes of the file `whole`.
+fn read_header(
+    whole: &[u8],
+    path: &Path,
+    part: impl Fn(Range<usize>) -> Bytes,
+    entries: &mut BTreeMap<String, Entry>,
+) -> Result<(), LoadError> {
     let format = |reason: String| LoadError::Format { path: path.to_owned(), reason };
-    let (header, metadata) = SafeTensors::read_metadata(&file).map_err(|error| format(error.to_string()))?;
+    let (header, metadata) = SafeTensors::read_metadata(whole).map_err(|error| format(error.to_string()))?;
     // The first eight bytes hold the header's length.
     let data = header + 8;
-    let file = Arc::new(file);
     for (name, info) in metadata.tensors() {
         let (start, end) = info.data_offsets;
-        if data + end > file.len() {
+        if data + end > whole.len() {
             return Err(format(format!("the file ends before tensor {name}")));
         }
         let kind = match info.dtype {
@@ -119,7 +141,7 @@ fn read_file(path: &Path, entries: &mut BTreeMap<String, Entry>) -> Result<(), L
             StoredDtype::BF16 => Kind::Plain(Dtype::Bf16),
             other => Kind::Unknown(other),
         };
-        let bytes = Bytes::Mapped(Arc::clone(&file), data + start..data + end);
+        let bytes = part(data + start..data + end);
         let entry = Entry { bytes, kind, shape: info.shape.clone() };
         entries.insert(name, entry);
     }

@@ -28,10 +28,11 @@ pub(super) struct Tensor {
     pub(super) bytes: Bytes,
 }
 
-/// Part of a mapped file, or bytes made from one.
+/// Part of a mapped file or of the program, or bytes made from one.
 #[derive(Clone)]
 pub(super) enum Bytes {
     Mapped(Arc<Mapped>, Range<usize>),
+    Embedded(&'static [u8]),
     Owned(Arc<[u8]>),
 }
 
@@ -40,6 +41,7 @@ impl Deref for Bytes {
     fn deref(&self) -> &[u8] {
         match self {
             Self::Mapped(file, range) => &file[range.clone()],
+            Self::Embedded(bytes) => bytes,
             Self::Owned(bytes) => bytes,
         }
     }

@@ -3,6 +3,11 @@ import { spawn } from 'node:child_process';
 
 const STARTUP_MS = 120_000; // only a broken server takes this long
 
+/** A model may still be loading; the server then says 503. */
+async function ready(url) {
+  while ((await fetch(`${url}/health`)).status === 503) await new Promise((again) => setTimeout(again, 50));
+}
+
 /** Starts a server and gives its address. */
 export function startServer(...args) {
   const child = spawn(process.env.SERVER_UNDER_TEST, ['--listen', '127.0.0.1:0', ...args]);
@@ -21,9 +26,9 @@ export function startServer(...args) {
       const found = /listening on (http:\/\/127\.0\.0\.1:\d+)\n/.exec(output);
       if (!found) return;
       clearTimeout(timer);
+      ready(found[1]).then(() => resolve(found[1]), fail);
       // From here on a running server does not keep the file's process alive.
       for (const handle of [child, child.stdout, child.stderr]) handle.unref();
-      resolve(found[1]);
     });
   });
 }

@@ -42,23 +42,31 @@ impl Defaults {
     /// A file that cannot be read or is not what it should be.
     pub(super) fn read(directory: &Path) -> Result<Self, String> {
         let own = read(&directory.join("generation_config.json"))?;
-        let eos = match own.eos_token_id {
-            Some(eos) => Some(eos),
-            None => read(&directory.join("config.json"))?.eos_token_id,
-        };
+        Ok(Self::of(own, read(&directory.join("config.json"))?))
+    }
+
+    /// Reads the contents of the two files.
+    ///
+    /// # Errors
+    /// What is wrong with them.
+    pub(super) fn parse(generation_config: &str, config: &str) -> Result<Self, serde_json::Error> {
+        Ok(Self::of(serde_json::from_str(generation_config)?, serde_json::from_str(config)?))
+    }
+
+    fn of(own: Written, config: Written) -> Self {
         let draws = own.do_sample != Some(false);
-        Ok(Self {
+        Self {
             temperature: own.temperature.filter(|_| draws),
             top_p: own.top_p.filter(|_| draws),
             top_k: own.top_k.filter(|_| draws),
             min_p: own.min_p.filter(|_| draws),
             repetition_penalty: own.repetition_penalty,
-            eos: match eos {
+            eos: match own.eos_token_id.or(config.eos_token_id) {
                 None => vec![],
                 Some(OneOrMany::One(id)) => vec![id],
                 Some(OneOrMany::Many(ids)) => ids,
             },
-        })
+        }
     }
 }
 

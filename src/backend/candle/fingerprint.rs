@@ -29,6 +29,14 @@ pub(super) struct Fingerprint {
     pub(super) inputs: Vec<Input>,
 }
 
+/// Where a file of a model is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Content {
+    File(PathBuf),
+    /// A part of the program.
+    Program(&'static [u8]),
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(super) struct Input {
     pub(super) name: String,
@@ -45,7 +53,7 @@ pub(super) struct Input {
 /// # Errors
 /// A file that cannot be read.
 pub(super) fn fingerprint(
-    files: &[(String, PathBuf)],
+    files: &[(String, Content)],
     context_length: usize,
     settings: &Settings,
 ) -> Result<Fingerprint, String> {
@@ -78,7 +86,7 @@ impl Fingerprint {
 }
 
 /// The files that a model's answers depend on, with names that do not depend on where they lie.
-pub(super) fn files(source: &Path, model: &model::Model) -> Vec<(String, PathBuf)> {
+pub(super) fn files(source: &Path, model: &model::Model) -> Vec<(String, Content)> {
     let name = |path: &Path| {
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         // A GGUF file may be called anything.
@@ -86,22 +94,22 @@ pub(super) fn files(source: &Path, model: &model::Model) -> Vec<(String, PathBuf
     };
     let mut files = words::files(source);
     files.extend(model.files().into_iter().map(|path| (name(path), path.to_owned())));
-    files
+    files.into_iter().map(|(name, path)| (name, Content::File(path))).collect()
 }
 
 /// Each core takes the next file.
-fn hash_files(files: &[(String, PathBuf)]) -> Result<Vec<Input>, String> {
+fn hash_files(files: &[(String, Content)]) -> Result<Vec<Input>, String> {
     let next = AtomicUsize::new(0);
     let work = || {
         let mut done = Vec::new();
-        while let Some((name, path)) = files.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let input = hash_file(path).map(|(bytes, sha256)| Input {
+        while let Some((name, content)) = files.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let input = content.hash().map(|(bytes, sha256)| Input {
                 name: name.clone(),
                 value: None,
                 bytes: Some(bytes),
                 sha256,
             });
-            done.push((name, input.map_err(|error| format!("{}: {error}", path.display()))));
+            done.push((name, input));
         }
         done
     };
@@ -112,6 +120,16 @@ fn hash_files(files: &[(String, PathBuf)]) -> Result<Vec<Input>, String> {
     });
     done.sort_by_key(|(name, _)| files.iter().position(|(other, _)| other == *name));
     done.into_iter().map(|(_, input)| input).collect()
+}
+
+impl Content {
+    /// Bytes and SHA-256.
+    fn hash(&self) -> Result<(u64, String), String> {
+        match self {
+            Self::File(path) => hash_file(path).map_err(|error| format!("{}: {error}", path.display())),
+            Self::Program(bytes) => Ok((bytes.len() as u64, hexadecimal(&Sha256::digest(bytes)))),
+        }
+    }
 }
 
 /// Bytes and SHA-256 of a file.
@@ -148,6 +166,7 @@ mod tests {
     fn of(directory: &Path, context_length: usize, settings: &Settings) -> String {
         let mut files = words::files(directory);
         files.push(("model.safetensors".to_owned(), directory.join("model.safetensors")));
+        let files: Vec<_> = files.into_iter().map(|(name, path)| (name, Content::File(path))).collect();
         fingerprint(&files, context_length, settings).unwrap().fingerprint
     }
 
@@ -185,7 +204,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("config.json");
         fs::write(&path, "abc").unwrap();
-        let made = fingerprint(&[("config.json".to_owned(), path)], 8, &SETTINGS).unwrap();
+        let made = fingerprint(&[("config.json".to_owned(), Content::File(path))], 8, &SETTINGS).unwrap();
         // FIPS 180-2, B.1.
         let abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
         assert_eq!(made.lines().lines().next(), Some(&*format!("{abc}  config.json")));

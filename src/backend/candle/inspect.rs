@@ -11,7 +11,9 @@ use serde::Serialize;
 use super::{
     Settings, activations,
     fingerprint::{self, Fingerprint},
-    memory, options,
+    memory,
+    opened::Opened,
+    options,
     prepare::Drawing,
     source,
     words::{Origin, Words},
@@ -96,12 +98,10 @@ pub fn inspect(id: Option<&str>, config: &crate::backend::Config) -> Result<Repo
     let config = &config.candle;
     let path = source(config)?;
     let lacking = |error: model::LoadError| error.to_string();
-    let opened = model::open(path).map_err(lacking)?;
-    let words = Words::read(path, &opened)?;
+    let Opened { model: opened, words, files } = Opened::open(path)?;
     let options = options(config)?;
     let summary = opened.summary(&options).map_err(lacking)?;
     let needs = opened.memory(&options).map_err(lacking)?;
-    let files = fingerprint::files(path, &opened);
     let fingerprint = fingerprint::fingerprint(&files, summary.context_length, &settings)?;
     let activations = activations(&needs, config);
     let memory = Memory {
@@ -151,6 +151,7 @@ fn defaults(words: &Words, settings: &Settings, path: &Path) -> Defaults {
 fn found(origin: &Origin, source: &Path) -> String {
     match origin {
         Origin::Metadata => "metadata".to_owned(),
+        Origin::Program => "the program".to_owned(),
         Origin::File(path) => {
             let name = path.strip_prefix(source).ok().or(path.file_name().map(Path::new));
             name.unwrap_or(path).display().to_string()

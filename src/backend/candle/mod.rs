@@ -4,12 +4,14 @@
 //! loads on a thread of its own when the daemon starts; until then it is not ready, and says so.
 
 mod answer;
+mod builtin;
 mod defaults;
 mod fingerprint;
 mod gguf;
 pub mod inspect;
 mod memory;
 mod metrics;
+mod opened;
 mod prepare;
 mod words;
 
@@ -25,7 +27,7 @@ use futures_util::future::{BoxFuture, FutureExt};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use self::{defaults::Defaults, words::Words};
+use self::{defaults::Defaults, opened::Opened, words::Words};
 use super::{Backend, Heartbeat, Metric, ModelCard, Readiness, Tokenizer};
 use crate::{
     engine::{self, Engine, Memory},
@@ -44,7 +46,8 @@ const BUFFERED_TOKENS: usize = 256;
 #[garde(allow_unvalidated)]
 pub struct Config {
     /// Where the model is: a directory in Hugging Face's layout (`config.json`, `tokenizer.json`, `*.safetensors`), or a
-    /// GGUF file, which needs nothing beside it.
+    /// GGUF file, which needs nothing beside it. `builtin:demo` is the small model inside the program.
+    #[garde(custom(builtin::known))]
     pub source: Option<PathBuf>,
     /// Threads that compute. Unset: one for each core. The answers do not depend on it.
     #[garde(inner(range(min = 1, max = 1024)))]
@@ -153,13 +156,11 @@ impl Loaded {
     fn load(config: &Config, settings: &Settings, created: u64, progress: &Progress) -> Result<Self, String> {
         let source = source(config)?;
         let lacking = |error: model::LoadError| error.to_string();
-        let opened = model::open(source).map_err(lacking)?;
-        let words = Words::read(source, &opened)?;
+        let Opened { model: opened, words, files } = Opened::open(source)?;
         let options = options(config)?;
         let memory = opened.memory(&options).map_err(lacking)?;
         fits(&memory, config)?;
         let context_length = opened.summary(&options).map_err(lacking)?.context_length;
-        let files = fingerprint::files(source, &opened);
         // Both read all the weights: together they need them once.
         let (model, fingerprint) = thread::scope(|scope| {
             let hashing = scope.spawn(|| {

@@ -43,6 +43,8 @@ pub(super) struct Origins {
 pub(super) enum Origin {
     File(PathBuf),
     Metadata,
+    /// It is part of the program.
+    Program,
 }
 
 impl Words {

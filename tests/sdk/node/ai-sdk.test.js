@@ -6,7 +6,8 @@ import { createOpenAICompatible } from '@ai-sdk/openai-compatible';
 import { APICallError, Output, embedMany, generateText, stepCountIs, streamText, tool } from 'ai';
 import { z } from 'zod';
 import { collect, failure } from './client.js';
-import { DIMENSIONS, MODEL, answer, tokens } from './echo.js';
+import { DIMENSIONS } from './echo.js';
+import { ARGUMENTS, MODEL, expected, testOfEcho } from './served.js';
 import { startServer } from '../../harness/server.js';
 
 // The older completions API knows no tools, and the SDK would say so at each call.
@@ -36,32 +37,32 @@ for (const [name, make] of Object.entries(providers)) {
   describe(name, () => {
     let provider, model;
     before(async () => {
-      provider = make(`${await startServer()}/v1`);
+      provider = make(`${await startServer(...ARGUMENTS)}/v1`);
       model = provider.chat(MODEL);
     });
 
     test('generateText', async () => {
       const { text, finishReason, usage } = await generateText({ model, maxRetries: 0, prompt: 'hi' });
-      assert.equal(text, answer('hi'));
+      assert.equal(text, expected('hi').text);
       assert.equal(finishReason, 'stop');
-      assert.equal(usage.outputTokens, tokens(answer('hi')).length);
+      assert.equal(usage.outputTokens, expected('hi').completion_tokens);
     });
 
     test('streamText', async () => {
       const result = streamText({ model, maxRetries: 0, prompt: 'hi' });
       const pieces = await collect(result.textStream);
       assert.ok(pieces.length > 1);
-      assert.equal(pieces.join(''), answer('hi'));
+      assert.equal(pieces.join(''), expected('hi').text);
       assert.equal(await result.finishReason, 'stop');
-      assert.equal((await result.usage).outputTokens, tokens(answer('hi')).length);
+      assert.equal((await result.usage).outputTokens, expected('hi').completion_tokens);
     });
 
-    test('a completion', async () => {
+    testOfEcho('a completion', async () => {
       const { text } = await generateText({ model: provider.completion(MODEL), maxRetries: 0, prompt: 'hi' });
       assert.ok(text.startsWith('Echo from'), text);
     });
 
-    test('a structured answer', async () => {
+    testOfEcho('a structured answer', async () => {
       const output = Output.object({ schema: Report });
       assert.deepEqual((await generateText({ model, maxRetries: 0, prompt: 'hi', output })).output, EMPTY);
       const result = streamText({ model, maxRetries: 0, prompt: 'hi', output });
@@ -70,7 +71,7 @@ for (const [name, make] of Object.entries(providers)) {
     });
 
     for (const stream of [false, true]) {
-      test(`a tool call, stream: ${stream}`, async () => {
+      testOfEcho(`a tool call, stream: ${stream}`, async () => {
         const calls = [];
         const execute = (input) => calls.push(input) && 'done';
         const tools = { remember: tool({ description: 'Remembers', inputSchema: Report, execute }) };
@@ -84,7 +85,7 @@ for (const [name, make] of Object.entries(providers)) {
       });
     }
 
-    test('embedMany', async () => {
+    testOfEcho('embedMany', async () => {
       const request = { model: provider.embedding(MODEL), maxRetries: 0, values: ['one', 'two'] };
       const { embeddings } = await embedMany(request);
       assert.deepEqual(embeddings.map((vector) => vector.length), [DIMENSIONS, DIMENSIONS]);

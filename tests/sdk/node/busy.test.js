@@ -4,11 +4,12 @@ import assert from 'node:assert/strict';
 import { beforeEach, describe, test } from 'node:test';
 import OpenAI from 'openai';
 import { connect, failure } from './client.js';
-import { MODEL, hi, user } from './echo.js';
+import { MODEL } from './echo.js';
+import { user } from './served.js';
 import { startServer } from '../../harness/server.js';
 
 const LONG = { model: MODEL, messages: [user('word '.repeat(3000))] };
-const SHORT = hi({ max_tokens: 1 });
+const SHORT = { model: MODEL, messages: [user('hi')], max_tokens: 1 };
 
 describe('a busy server', () => {
   let url, client;

@@ -6,7 +6,3 @@ export const answer = (text, model = MODEL) => `Echo from ${model}: ${text}`;
 
 /** One non-ASCII character, or up to four ASCII characters that end before a space, a newline or a tab. */
 export const tokens = (text) => text.match(/[^\x00-\x7f]|[\x00-\x7f][^\x80-\u{10ffff} \n\t]{0,3}/gu) ?? [];
-
-export const user = (content) => ({ role: 'user', content });
-
-export const hi = (parameters = {}) => ({ model: MODEL, messages: [user('hi')], ...parameters });

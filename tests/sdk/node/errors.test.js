@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { before, describe, test } from 'node:test';
 import OpenAI from 'openai';
 import { collect, connect, failure } from './client.js';
-import { MODEL, answer, hi, user } from './echo.js';
+import { ARGUMENTS, BACKEND, MODEL, expected, hi, user } from './served.js';
 import { startServer } from '../../harness/server.js';
 
 function check(error, kind, code) {
@@ -18,7 +18,7 @@ function check(error, kind, code) {
 describe('refused requests', () => {
   let create;
   before(async () => {
-    const client = connect(await startServer());
+    const client = connect(await startServer(...ARGUMENTS));
     create = (parameters) => client.chat.completions.create(hi(parameters));
   });
 
@@ -49,7 +49,7 @@ describe('refused requests', () => {
   }
 
   test('a prompt too long', async () => {
-    const client = connect(await startServer('--set', 'echo.context_length=64'));
+    const client = connect(await startServer(...ARGUMENTS, '--set', `${BACKEND}.context_length=64`));
     const request = hi({ messages: [user('word '.repeat(100))] });
     check(await failure(client.chat.completions.create(request)), OpenAI.BadRequestError, 'context_length_exceeded');
   });
@@ -60,9 +60,9 @@ test('keys', async (t) => {
   t.after(() => rm(folder, { recursive: true }));
   const file = join(folder, 'keys');
   await writeFile(file, 'alice:key-of-alice\n', { mode: 0o600 });
-  const url = await startServer('--api-key-file', file);
+  const url = await startServer(...ARGUMENTS, '--api-key-file', file);
   const opened = connect(url, { apiKey: 'key-of-alice' });
-  assert.equal((await opened.chat.completions.create(hi())).choices[0].message.content, answer('hi'));
+  assert.equal((await opened.chat.completions.create(hi())).choices[0].message.content, expected('hi').text);
   const shut = connect(url, { apiKey: 'wrong' });
   check(await failure(shut.chat.completions.create(hi())), OpenAI.AuthenticationError, 'invalid_api_key');
   check(await failure(collect(shut.models.list())), OpenAI.AuthenticationError, 'invalid_api_key');

@@ -2,12 +2,13 @@
 import assert from 'node:assert/strict';
 import { before, describe, test } from 'node:test';
 import { collect, connect } from './client.js';
-import { MODEL, answer, hi } from './echo.js';
+import { answer } from './echo.js';
+import { ARGUMENTS, MODEL, hi } from './served.js';
 import { startServer } from '../../harness/server.js';
 
 describe('models', () => {
   test('list and retrieve', async () => {
-    const client = connect(await startServer());
+    const client = connect(await startServer(...ARGUMENTS));
     const models = await collect(client.models.list());
     assert.deepEqual(models.map((model) => [model.id, model.object]), [[MODEL, 'model']]);
     assert.equal((await client.models.retrieve(MODEL)).id, MODEL);
@@ -25,7 +26,7 @@ describe('models', () => {
 describe('headers', () => {
   let client;
   before(async () => {
-    client = connect(await startServer());
+    client = connect(await startServer(...ARGUMENTS));
   });
 
   test('withResponse', async () => {

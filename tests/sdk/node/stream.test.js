@@ -4,7 +4,7 @@ import { before, describe, test } from 'node:test';
 import { zodFunction, zodResponseFormat } from 'openai/helpers/zod';
 import { z } from 'zod';
 import { collect, connect } from './client.js';
-import { answer, hi, tokens, user } from './echo.js';
+import { ARGUMENTS, expected, hi, testOfEcho, user } from './served.js';
 import { startServer } from '../../harness/server.js';
 
 const City = z.object({ name: z.string(), inhabitants: z.number() });
@@ -13,7 +13,7 @@ const NOBODY = { name: '', inhabitants: 0 };
 describe('streams', () => {
   let client;
   before(async () => {
-    client = connect(await startServer());
+    client = connect(await startServer(...ARGUMENTS));
   });
   const chunksOf = async (parameters) =>
     collect(await client.chat.completions.create(hi({ stream: true, ...parameters })));
@@ -22,7 +22,7 @@ describe('streams', () => {
     const chunks = await chunksOf();
     const deltas = chunks.map((chunk) => chunk.choices[0].delta);
     assert.ok(deltas.filter((delta) => delta.content).length > 1);
-    assert.equal(deltas.map((delta) => delta.content ?? '').join(''), answer('hi'));
+    assert.equal(deltas.map((delta) => delta.content ?? '').join(''), expected('hi').text);
     assert.deepEqual([...new Set(chunks.map((chunk) => chunk.id))].length, 1);
     assert.deepEqual(deltas.map((delta) => delta.role).filter(Boolean), ['assistant']);
     assert.deepEqual(chunks.map((chunk) => chunk.choices[0].finish_reason).filter(Boolean), ['stop']);
@@ -34,7 +34,7 @@ describe('streams', () => {
     const chunks = await chunksOf({ stream_options: { include_usage: true } });
     const last = chunks.pop();
     assert.deepEqual(last.choices, []);
-    assert.equal(last.usage.completion_tokens, tokens(answer('hi')).length);
+    assert.equal(last.usage.completion_tokens, expected('hi').completion_tokens);
     assert.ok(chunks.every((chunk) => chunk.usage === null));
   });
 
@@ -55,11 +55,11 @@ describe('streams', () => {
     stream.on('content.done', ({ content }) => done.push(content));
     let chunks = 0;
     stream.on('chunk', () => (chunks += 1));
-    assert.equal(await stream.finalContent(), answer('hi'));
+    assert.equal(await stream.finalContent(), expected('hi').text);
     assert.ok(chunks > seen.length);
-    assert.equal(seen.map(([delta]) => delta).join(''), answer('hi'));
-    assert.equal(seen.at(-1)[1], answer('hi'));
-    assert.deepEqual(done, [answer('hi')]);
+    assert.equal(seen.map(([delta]) => delta).join(''), expected('hi').text);
+    assert.equal(seen.at(-1)[1], expected('hi').text);
+    assert.deepEqual(done, [expected('hi').text]);
     const final = await stream.finalChatCompletion();
     assert.equal(final.choices[0].finish_reason, 'stop');
     assert.equal(final.choices[0].message.role, 'assistant');
@@ -67,15 +67,15 @@ describe('streams', () => {
 
   test('the helper: usage', async () => {
     const stream = client.chat.completions.stream(hi({ stream_options: { include_usage: true } }));
-    assert.equal((await stream.totalUsage()).completion_tokens, tokens(answer('hi')).length);
+    assert.equal((await stream.totalUsage()).completion_tokens, expected('hi').completion_tokens);
   });
 
   test('the helper: several choices', async () => {
     const final = await client.chat.completions.stream(hi({ n: 3 })).finalChatCompletion();
-    assert.deepEqual(final.choices.map((choice) => choice.message.content), Array(3).fill(answer('hi')));
+    assert.deepEqual(final.choices.map((choice) => choice.message.content), Array(3).fill(expected('hi').text));
   });
 
-  test('the helper: structured content', async () => {
+  testOfEcho('the helper: structured content', async () => {
     const stream = client.chat.completions.stream(hi({ response_format: zodResponseFormat(City, 'city') }));
     const done = [];
     stream.on('content.done', ({ parsed }) => done.push(parsed));
@@ -84,7 +84,7 @@ describe('streams', () => {
     assert.deepEqual(final.choices[0].message.parsed, NOBODY);
   });
 
-  test('the helper: tool calls', async () => {
+  testOfEcho('the helper: tool calls', async () => {
     const tools = [zodFunction({ name: 'remember', parameters: City })];
     const stream = client.chat.completions.stream(hi({ tools, tool_choice: 'required' }));
     const deltas = [];
@@ -101,11 +101,11 @@ describe('streams', () => {
   });
 
   test('the helper: log probabilities', async () => {
-    const request = { model: hi().model, messages: [user('é')], logprobs: true, top_logprobs: 1 };
+    const request = { model: hi().model, messages: [user('hello')], logprobs: true, top_logprobs: 1 };
     const stream = client.chat.completions.stream(request);
     const done = [];
     stream.on('logprobs.content.done', ({ content }) => done.push(content.map((entry) => entry.token)));
     await stream.done();
-    assert.deepEqual(done, [tokens(answer('é'))]);
+    assert.deepEqual(done, [expected('hello').tokens]);
   });
 });

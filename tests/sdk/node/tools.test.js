@@ -5,7 +5,8 @@ import { LengthFinishReasonError } from 'openai/error';
 import { zodFunction, zodResponseFormat } from 'openai/helpers/zod';
 import { z } from 'zod';
 import { connect, failure } from './client.js';
-import { answer, hi } from './echo.js';
+import { answer } from './echo.js';
+import { hi } from './served.js';
 import { startServer } from '../../harness/server.js';
 
 const Weather = z.object({ city: z.string(), unit: z.enum(['celsius', 'fahrenheit']), days: z.number().int().min(2) });

@@ -6,13 +6,25 @@ import httpx
 import pytest
 
 from api import AsyncApi, Bound, SyncApi
-from echo import MODEL, user
+from expected import user
+from served import ARGUMENTS, DEMO, MODEL
 from server import Server
+
+# Whole files of what one of the two has alone.
+ECHO_ALONE = ["busy", "embeddings", "gone", "messages", "structured", "tools"]
+collect_ignore = [f"test_{name}.py" for name in ECHO_ALONE] if DEMO else ["test_demo.py"]
+
+
+def pytest_collection_modifyitems(config, items):
+    """Tests marked `echo` are about the echo backend, its texts or what it alone can do."""
+    left = [item for item in items if DEMO and item.get_closest_marker("echo")]
+    config.hook.pytest_deselected(items=left)
+    items[:] = [item for item in items if item not in left]
 
 
 @pytest.fixture(scope="session")
 def url():
-    with Server() as server:
+    with Server(*ARGUMENTS) as server:
         yield server.url
 
 

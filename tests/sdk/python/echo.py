@@ -1,6 +1,11 @@
 """What the echo backend answers, written a second time from its documentation, not from its source."""
 
+from expected import Expected, as_message
+
 MODEL = "gpt-oss-20b"
+BACKEND = "echo"
+ARGUMENTS = ()
+TEXTS = [f"number {number}" for number in range(32)]
 CONTEXT_LENGTH = 131_072
 DIMENSIONS = 256
 
@@ -30,5 +35,13 @@ def prompt_tokens(*messages):
     return len(tokens("\n".join(f"{message['role']}: {message['content']}" for message in messages)))
 
 
-def user(text):
-    return {"role": "user", "content": text}
+def expected(*messages):
+    """The answer to messages, or to one text of the user."""
+    messages = [as_message(message) for message in messages]
+    text = answer(next(message["content"] for message in reversed(messages) if message["role"] == "user"))
+    return Expected(text, tokens(text), prompt_tokens(*messages), len(tokens(text)))
+
+
+def expected_completion(prompt):
+    text = answer(prompt)
+    return Expected(text, tokens(text), len(tokens(prompt)), len(tokens(text)))

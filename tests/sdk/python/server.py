@@ -5,6 +5,9 @@ import re
 import subprocess
 import tempfile
 import threading
+import time
+
+import httpx
 
 STARTUP_SECONDS = 120  # only a broken server takes this long
 SHUTDOWN_SECONDS = 60
@@ -28,6 +31,7 @@ class Server:
             for line in self.process.stdout:
                 if found := re.search(rb"listening on (http://127\.0\.0\.1:\d+)", line):
                     self.url = found[1].decode()
+                    self.wait_until_ready()
                     return self
         finally:
             timer.cancel()
@@ -35,6 +39,11 @@ class Server:
         log = self.log.read().decode(errors="replace")
         self.__exit__()
         raise RuntimeError(f"the server did not start: {' '.join(command)}\n{log}")
+
+    def wait_until_ready(self):
+        """A model may still be loading; the server then says 503."""
+        while httpx.get(f"{self.url}/health").status_code == 503:
+            time.sleep(0.05)
 
     def __exit__(self, *_):
         self.process.terminate()

@@ -3,7 +3,8 @@
 No test measures time here: the long answer takes minutes to the end, and every test is over long before that.
 """
 
-from echo import MODEL, user
+from echo import MODEL
+from expected import user
 from server import Server
 
 LONG = {"model": MODEL, "messages": [user("word " * 3000)]}

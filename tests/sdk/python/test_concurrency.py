@@ -4,7 +4,8 @@ import asyncio
 
 import openai
 
-from echo import MODEL, answer, user
+from expected import user
+from served import MODEL, TEXTS, expected
 
 
 async def test_each_its_own(url):
@@ -17,6 +18,5 @@ async def test_each_its_own(url):
             chunks = await client.chat.completions.create(**request, stream=True)
             return "".join([chunk.choices[0].delta.content or "" async for chunk in chunks])
 
-        texts = [f"number {number}" for number in range(32)]
-        found = await asyncio.gather(*(ask(text, stream) for text in texts for stream in (False, True)))
-    assert found == [answer(text) for text in texts for _ in (False, True)]
+        found = await asyncio.gather(*(ask(text, stream) for text in TEXTS for stream in (False, True)))
+    assert found == [expected(text).text for text in TEXTS for _ in (False, True)]

@@ -3,7 +3,8 @@
 import openai
 import pytest
 
-from echo import MODEL, user
+from expected import user
+from served import ARGUMENTS, BACKEND, MODEL
 from server import Server
 
 KEYS = {"message", "type", "param", "code"}
@@ -124,7 +125,7 @@ def test_urls_and_methods(raw, method, path, status):
 
 @pytest.fixture(scope="module")
 def small():
-    with Server("--set", "echo.context_length=64") as server:
+    with Server(*ARGUMENTS, "--set", f"{BACKEND}.context_length=64") as server:
         yield server.url
 
 
@@ -141,6 +142,7 @@ def test_a_prompt_too_long(connect, small, stream):
     assert "64" in error.message
 
 
+@pytest.mark.echo
 def test_a_text_too_long_for_an_embedding_or_a_completion(connect, small):
     client = connect(small, max_retries=0)
     for request in (

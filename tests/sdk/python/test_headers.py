@@ -3,7 +3,8 @@
 import openai
 import pytest
 
-from echo import MODEL, answer, user
+from expected import user
+from served import MODEL, expected
 
 REQUEST = {"model": MODEL, "messages": [user("hi")]}
 
@@ -16,7 +17,7 @@ def test_raw_response(client):
     assert response.headers["openai-version"]
     assert response.request_id
     # LegacyAPIResponse.parse is a plain call on the synchronous client and awaited nowhere on the other.
-    assert response.parse().choices[0].message.content == answer("hi")
+    assert response.parse().choices[0].message.content == expected("hi").text
 
 
 def test_request_ids_differ(chat):

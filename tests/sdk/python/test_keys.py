@@ -4,7 +4,8 @@ import httpx
 import openai
 import pytest
 
-from echo import MODEL, answer, user
+from expected import user
+from served import ARGUMENTS, MODEL, expected
 from server import Server
 
 
@@ -13,7 +14,7 @@ def guarded(tmp_path_factory):
     file = tmp_path_factory.mktemp("keys") / "keys"
     file.write_text("alice:key-of-alice\nbob:key-of-bob\n")
     file.chmod(0o600)
-    with Server("--api-key-file", str(file)) as server:
+    with Server(*ARGUMENTS, "--api-key-file", str(file)) as server:
         yield server.url
 
 
@@ -24,7 +25,7 @@ def hello(api):
 @pytest.mark.parametrize("key", ["key-of-alice", "key-of-bob"])
 def test_each_key_opens(connect, guarded, key):
     client = connect(guarded, api_key=key, max_retries=0)
-    assert client.call(hello).choices[0].message.content == answer("hi")
+    assert client.call(hello).choices[0].message.content == expected("hi").text
     assert [model.id for model in client.collect(lambda api: api.models.list())] == [MODEL]
 
 

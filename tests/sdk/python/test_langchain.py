@@ -6,7 +6,8 @@ from langchain_core.tools import tool
 from langchain_openai import ChatOpenAI, OpenAIEmbeddings
 from pydantic import BaseModel, Field
 
-from echo import DIMENSIONS, MODEL, answer
+from echo import DIMENSIONS, answer
+from served import MODEL, TEXTS, expected
 
 
 @tool
@@ -29,7 +30,7 @@ def model(url):
 
 def test_invoke(model):
     message = model.invoke([SystemMessage("Be brief."), HumanMessage("hi")])
-    assert message.content == answer("hi")
+    assert message.content == expected({"role": "system", "content": "Be brief."}, "hi").text
     assert message.response_metadata["finish_reason"] == "stop"
     assert message.usage_metadata["total_tokens"] > message.usage_metadata["output_tokens"] > 0
 
@@ -38,7 +39,7 @@ def test_stream(model):
     chunks = list(model.stream("hello world"))
     assert len(chunks) > 1
     whole = sum(chunks[1:], chunks[0])
-    assert whole.content == answer("hello world")
+    assert whole.content == expected("hello world").text
     assert whole.response_metadata["finish_reason"] == "stop"
 
 
@@ -49,15 +50,16 @@ def test_streamed_usage(model):
 
 
 def test_batch(model):
-    texts = [f"number {number}" for number in range(8)]
-    assert [message.content for message in model.batch(texts)] == [answer(text) for text in texts]
+    texts = TEXTS[:8]
+    assert [message.content for message in model.batch(texts)] == [expected(text).text for text in texts]
 
 
 async def test_async(model):
-    assert (await model.ainvoke("hi")).content == answer("hi")
-    assert "".join([chunk.content async for chunk in model.astream("hi")]) == answer("hi")
+    assert (await model.ainvoke("hi")).content == expected("hi").text
+    assert "".join([chunk.content async for chunk in model.astream("hi")]) == expected("hi").text
 
 
+@pytest.mark.echo
 @pytest.mark.parametrize("choice", ["weather", "required", "any", True], ids=str)
 def test_bind_tools(model, choice):
     message = model.bind_tools([weather], tool_choice=choice).invoke("weather in Oslo?")
@@ -66,6 +68,7 @@ def test_bind_tools(model, choice):
     assert not message.invalid_tool_calls
 
 
+@pytest.mark.echo
 def test_streamed_tool_calls(model):
     chunks = list(model.bind_tools([weather], tool_choice="required").stream("weather in Oslo?"))
     whole = sum(chunks[1:], chunks[0])
@@ -73,6 +76,7 @@ def test_streamed_tool_calls(model):
     assert (call["name"], call["args"]) == ("weather", {"city": ""})
 
 
+@pytest.mark.echo
 def test_a_tool_s_result_goes_back(model):
     asked = HumanMessage("weather in Oslo?")
     called = model.bind_tools([weather], tool_choice="required").invoke([asked])
@@ -84,11 +88,13 @@ def test_a_tool_s_result_goes_back(model):
     assert not last.tool_calls
 
 
+@pytest.mark.echo
 @pytest.mark.parametrize("method", ["json_schema", "function_calling"])
 def test_structured_output(model, method):
     assert model.with_structured_output(Report, method=method).invoke("hi") == Report(title="", pages=0)
 
 
+@pytest.mark.echo
 def test_embeddings(url):
     # Without a tokenizer of OpenAI's for this model the text itself is sent.
     embeddings = OpenAIEmbeddings(

@@ -2,7 +2,8 @@
 
 import pytest
 
-from echo import answer, prompt_tokens, user
+from echo import answer, prompt_tokens
+from expected import user
 
 PIXEL = "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 IMAGE = {"type": "image_url", "image_url": {"url": PIXEL, "detail": "low"}}

@@ -2,7 +2,9 @@
 
 import pytest
 
-from echo import MODEL, answer, user
+from echo import answer
+from expected import user
+from served import MODEL
 from server import Server
 
 

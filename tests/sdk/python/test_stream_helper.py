@@ -3,9 +3,11 @@
 import json
 
 import openai
+import pytest
 from pydantic import BaseModel
 
-from echo import MODEL, answer, prompt_tokens, tokens, user
+from expected import user
+from served import MODEL, expected
 
 
 class City(BaseModel):
@@ -26,21 +28,22 @@ def test_content(client):
     events, final = stream(client, "hello world")
     assert {event.type for event in events} == {"chunk", "content.delta", "content.done"}
     deltas = of_kind(events, "content.delta")
-    assert "".join(event.delta for event in deltas) == answer("hello world")
-    assert deltas[-1].snapshot == answer("hello world")
+    assert "".join(event.delta for event in deltas) == expected("hello world").text
+    assert deltas[-1].snapshot == expected("hello world").text
     [done] = of_kind(events, "content.done")
-    assert done.content == answer("hello world")
+    assert done.content == expected("hello world").text
     assert final.choices[0].message.role == "assistant"
-    assert final.choices[0].message.content == answer("hello world")
+    assert final.choices[0].message.content == expected("hello world").text
     assert final.choices[0].finish_reason == "stop"
 
 
 def test_usage(client):
     _, final = stream(client, stream_options={"include_usage": True})
-    assert final.usage.prompt_tokens == prompt_tokens(user("hi"))
-    assert final.usage.completion_tokens == len(tokens(answer("hi")))
+    assert final.usage.prompt_tokens == expected("hi").prompt_tokens
+    assert final.usage.completion_tokens == expected("hi").completion_tokens
 
 
+@pytest.mark.echo
 def test_structured_content(client):
     events, final = stream(client, response_format=City)
     [done] = of_kind(events, "content.done")
@@ -48,6 +51,7 @@ def test_structured_content(client):
     assert final.choices[0].message.parsed == City(name="", inhabitants=0)
 
 
+@pytest.mark.echo
 def test_tool_calls(client):
     tool = openai.pydantic_function_tool(City, name="remember_city")
     events, final = stream(client, tools=[tool], tool_choice="required")
@@ -67,5 +71,5 @@ def test_logprobs(client):
     events, final = stream(client, "hello", logprobs=True, top_logprobs=2)
     assert of_kind(events, "logprobs.content.delta")
     [done] = of_kind(events, "logprobs.content.done")
-    assert "".join(token.token for token in done.content) == answer("hello")
-    assert [token.token for token in final.choices[0].logprobs.content] == tokens(answer("hello"))
+    assert "".join(token.token for token in done.content) == expected("hello").text
+    assert [token.token for token in final.choices[0].logprobs.content] == expected("hello").tokens

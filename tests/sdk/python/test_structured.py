@@ -7,7 +7,8 @@ import openai
 import pytest
 from pydantic import BaseModel, Field
 
-from echo import MODEL, answer, user
+from echo import MODEL, answer
+from expected import user
 
 
 class Colour(enum.Enum):
