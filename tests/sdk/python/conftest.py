@@ -11,13 +11,19 @@ from served import ARGUMENTS, DEMO, MODEL
 from server import Server
 
 # Whole files of what one of the two has alone.
-ECHO_ALONE = ["busy", "embeddings", "gone", "messages", "structured", "tools"]
-collect_ignore = [f"test_{name}.py" for name in ECHO_ALONE] if DEMO else ["test_demo.py"]
+OF_ECHO = {f"test_{name}" for name in ("busy", "embeddings", "gone", "messages", "structured", "tools")}
+OF_DEMO = {"test_demo"}
 
 
 def pytest_collection_modifyitems(config, items):
-    """Tests marked `echo` are about the echo backend, its texts or what it alone can do."""
-    left = [item for item in items if DEMO and item.get_closest_marker("echo")]
+    """Leaves out what is about the other; tests marked `echo` are about the echo backend, its texts or its abilities."""
+
+    def is_of_the_other(item):
+        if DEMO:
+            return item.path.stem in OF_ECHO or item.get_closest_marker("echo")
+        return item.path.stem in OF_DEMO
+
+    left = [item for item in items if is_of_the_other(item)]
     config.hook.pytest_deselected(items=left)
     items[:] = [item for item in items if item not in left]
 
