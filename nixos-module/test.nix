@@ -4,7 +4,7 @@
   name = "sconce";
 
   nodes.machine =
-    { lib, pkgs, ... }:
+    { pkgs, ... }:
     {
       imports = [ module ];
       environment.systemPackages = [

@@ -53,7 +53,7 @@ let
     stdenv = { inherit hostPlatform; buildPlatform = hostPlatform; targetPlatform = hostPlatform; isLinux = true; mkDerivation = a: mkDrv ((if builtins.isFunction a then lib.fix a else a) // { script = a.buildCommand or "touch $out"; }); };
     rustPlatform = { inherit buildRustPackage; };
     callPackage = lib.callPackageWith pkgs;
-    mkShell = a: mkDrv { name = "shell"; script = "touch $out"; pname = "shell"; version = "0"; };
+    mkShell = _: mkDrv { name = "shell"; script = "touch $out"; pname = "shell"; version = "0"; };
     writeText = n: t: builtins.toFile n t;
     writeShellApplication = { name, text, ... }: mkDrv { inherit name; pname = name; version = "0"; text = "#!/bin/bash\nset -euo pipefail\n${text}"; passAsFile = [ "text" ]; script = "mkdir -p $out/bin; install -m755 $textPath $out/bin/${name}"; meta.mainProgram = name; };
     runCommand = name: env: cmd: mkDrv (env // { inherit name; pname = name; version = "0"; script = cmd; });
