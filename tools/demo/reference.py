@@ -1,4 +1,5 @@
-"""Writes tests/fixtures/demo.json: what transformers answers with the files of assets/demo, greedily and in f32.
+"""Writes tests/fixtures/demo.json: what transformers answers with the files of assets/demo, greedily, in f32 with the inputs
+of products rounded to bfloat16, as sconce rounds them.
 
     python tools/demo/reference.py
 
@@ -31,7 +32,15 @@ CHATS = [
 PROMPTS = ["hello world", "one", "two", "one two", "hi", "é hi", "Once upon a time", "grüße 世界"]
 
 
+plain_linear = torch.nn.functional.linear
+
+
+def linear(x, weight, bias=None):
+    return plain_linear(x.to(torch.bfloat16).to(torch.float32), weight, bias)
+
+
 def main():
+    torch.nn.functional.linear = linear
     folder = ROOT / "assets" / "demo"
     tokenizer = AutoTokenizer.from_pretrained(folder)
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
