@@ -40,7 +40,7 @@ fn asks(dice: &mut Dice) -> Vec<Ask> {
         let text =
             format!("{beginning}{}", (0..words).map(|_| format!("{} ", dice.below(50))).collect::<String>());
         let mut body = json!({
-            "model": "tiny", "max_tokens": dice.between(1, 20), "seed": dice.below(1000),
+            "model": "tiny", "max_tokens": dice.between(1, 48), "seed": dice.below(1000),
             "temperature": dice.pick(&[0.0, 0.7, 1.0, 1.6]), "top_p": dice.pick(&[1.0, 0.9, 0.4]),
             "top_k": dice.pick(&[-1, 5, 40]), "min_p": dice.pick(&[0.0, 0.02]), "n": dice.pick(&[1, 1, 1, 2, 3]),
             "presence_penalty": dice.pick(&[0.0, 0.8]), "frequency_penalty": dice.pick(&[0.0, 0.3]),
@@ -113,8 +113,9 @@ async fn part(server: &TestServer, ask: &Ask, chunks: usize) -> Vec<String> {
         }
     }
     drop(bytes);
-    let read = String::from_utf8(read).unwrap();
-    let whole = read.rfind("\n\n").map_or("", |end| &read[..end]);
+    // The last piece may end within a character.
+    let whole = read.windows(2).rposition(|end| end == b"\n\n").map_or(&[][..], |end| &read[..end]);
+    let whole = std::str::from_utf8(whole).unwrap();
     let mut texts = vec![String::new(); ask.body["n"].as_u64().unwrap() as usize];
     for event in events(whole).iter().filter(|event| *event != "[DONE]") {
         let event: Value = serde_json::from_str(event).unwrap();

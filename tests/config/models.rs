@@ -120,6 +120,7 @@ fn an_upstream_takes_from_the_proxy_what_it_does_not_say() {
     assert_eq!((seconds(a), seconds(b)), (1, 2));
 }
 
+#[cfg(feature = "candle")]
 #[test]
 fn the_predecessors_name_of_local_inference_is_taken() {
     let config = Place::new().env("APP_BACKEND", "transformers").config();

@@ -80,13 +80,20 @@ fn half_weights_answer_as_the_same_numbers_in_f32() {
     for name in ["llama", "llama_llama3", "gpt2", "gpt_oss"] {
         let case = case(name);
         for dtype in [Dtype::F16, Dtype::BF16] {
-            let [half, whole] = [false, true].map(|exact| {
+            let [(half, half_tokens), (whole, whole_tokens)] = [false, true].map(|exact| {
                 let directory = tempdir().unwrap();
                 write_half(&case, directory.path(), dtype, exact);
                 let mut model = model::open(directory.path()).unwrap().load(&Options::default()).unwrap();
                 answer(&mut *model, &case.input, 8)
             });
-            assert_eq!(half, whole, "{name} {dtype:?}");
+            if dtype == Dtype::F16 {
+                assert_eq!((half, half_tokens), (whole, whole_tokens), "{name}");
+                continue;
+            }
+            // The inputs of these products are rounded too, to 8 bits of a number.
+            let size = whole.iter().fold(0.0f32, |size, logit| size.max(logit.abs()));
+            let difference = half.iter().zip(&whole).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            assert!(difference > 0.0 && difference < size / 50.0, "{name}: {difference} of {size}");
         }
     }
 }

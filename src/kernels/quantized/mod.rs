@@ -4,10 +4,12 @@
 //! activations are quantized to 8 bits, 32 elements to a scale ([`rows`]), once for a product. A block of a row times a
 //! block of a column is then a sum of whole numbers, which every instruction set gets exactly. One output is
 //!
-//!     sum = 0
-//!     for each block, upwards (Q6_K: for each half of it):
-//!         sum = fused(dot, weight scale · row scale, sum)
-//!         sum = fused(weight minimum, -(row scale · sum of the row's quants), sum)     where there are minima
+//! ```text
+//! sum = 0
+//! for each block, upwards (Q6_K: for each half of it):
+//!     sum = fused(dot, weight scale · row scale, sum)
+//!     sum = fused(weight minimum, -(row scale · sum of the row's quants), sum)     where there are minima
+//! ```
 //!
 //! in `f32`, then the bias: the same for every number of rows, of threads and every instruction set.
 //!
