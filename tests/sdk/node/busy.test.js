@@ -2,6 +2,7 @@
 // No test measures time: the long answer takes minutes to the end, and every test is over long before that.
 import assert from 'node:assert/strict';
 import { beforeEach, describe, test } from 'node:test';
+import { setTimeout } from 'node:timers/promises';
 import OpenAI from 'openai';
 import { connect, failure } from './client.js';
 import { MODEL } from './echo.js';
@@ -90,10 +91,12 @@ describe('a busy server', () => {
     const pending = failure(client.chat.completions.create(LONG, { signal: abort.signal, maxRetries: 10 }));
     let over = false;
     pending.finally(() => (over = true));
-    // Once another is refused the long request is at work.
+    // Once another is refused the long request is at work. Those that are not refused may keep its place from it: it asks
+    // again a second later, so they leave the place alone for longer than that.
     const refused = (error) => error instanceof OpenAI.RateLimitError;
     while (!refused(await client.chat.completions.create(SHORT).catch((error) => error))) {
       assert.ok(!over, 'the long request ended by itself');
+      await setTimeout(2000);
     }
     abort.abort();
     assert.equal((await pending).constructor, OpenAI.APIUserAbortError);
