@@ -26,7 +26,8 @@ pub struct Options {
     pub sequences: Vec<usize>,
     /// Times that each test runs. The tests take turns.
     pub rounds: usize,
-    pub threads: usize,
+    /// Threads that compute; None: one for each core.
+    pub threads: Option<usize>,
     /// Name of the instructions that compute; None: the fastest.
     pub instructions: Option<String>,
 }
@@ -111,7 +112,8 @@ pub fn run(options: &Options) -> Result<Report, Error> {
     let started = Instant::now();
     let isa = Isa::choose(options.instructions.as_deref())
         .map_err(|lacking| Error::Options(lacking.to_string()))?;
-    let settings = model::Options { threads: options.threads, isa, ..model::Options::default() };
+    let threads = options.threads.unwrap_or_else(model::cores).max(1);
+    let settings = model::Options { threads, isa, ..model::Options::default() };
     let opened = model::open(&options.model)?;
     let memory = opened.memory(&settings)?;
     let mut model = opened.load(&settings)?;
@@ -146,7 +148,7 @@ pub fn run(options: &Options) -> Result<Report, Error> {
     Ok(Report {
         model: name(&options.model),
         bytes: memory.mapped,
-        threads: options.threads,
+        threads,
         instructions: isa.name(),
         load_seconds,
         tests: tests.iter().zip(speeds).map(figures).collect(),

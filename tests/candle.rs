@@ -15,20 +15,6 @@ use tempfile::TempDir;
 
 const CHAT: &str = "/v1/chat/completions";
 
-async fn server(settings: &[&str]) -> TestServer {
-    let directory = TempDir::new().unwrap();
-    tiny::write(directory.path(), tiny::Stored::F32);
-    let mut arguments = vec!["--backend", "candle", "--model-id", "tiny", "--set", "candle.source=."];
-    arguments.extend(settings.iter().flat_map(|setting| ["--set", setting]));
-    let server = TestServer::start_in(directory, &arguments);
-    let until = Instant::now() + LONG;
-    while server.get("/health").await.status() != 200 {
-        assert!(Instant::now() < until, "{}", server.log());
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    server
-}
-
 fn chat(text: &str) -> Value {
     json!({ "model": "tiny", "messages": [{ "role": "user", "content": text }], "max_tokens": 24, "temperature": 0 })
 }
@@ -37,18 +23,9 @@ fn said(answer: &Value) -> &str {
     answer["choices"][0]["message"]["content"].as_str().unwrap()
 }
 
-/// Everything that must be the same when the same is asked again.
-fn comparable(mut answer: Value) -> String {
-    answer["id"] = Value::Null;
-    answer["created"] = Value::Null;
-    // What was found in the prefix cache is a matter of what came before.
-    answer["usage"]["prompt_tokens_details"]["cached_tokens"] = Value::Null;
-    answer.to_string()
-}
-
 #[tokio::test]
 async fn a_real_model_answers_whole_and_streamed_alike() {
-    let server = server(&[]).await;
+    let server = tiny::server(tiny::Stored::F32, &[]).await;
     let body = with(
         chat("hello"),
         json!({ "n": 2, "seed": 1, "temperature": 1.0, "logprobs": true, "top_logprobs": 3 }),
@@ -90,20 +67,20 @@ async fn the_same_request_gives_the_same_bytes_whatever_else_runs() {
             with(chat(&text), fields)
         })
         .collect();
-    let alone = server(&["candle.threads=1", "candle.prefix_cache=false"]).await;
+    let alone = tiny::server(tiny::Stored::F32, &["candle.threads=1", "candle.prefix_cache=false"]).await;
     let mut expected = Vec::new();
     for request in &requests {
-        expected.push(comparable(alone.ok(CHAT, request).await));
+        expected.push(tiny::comparable(alone.ok(CHAT, request).await));
     }
     // A cache of 40 blocks holds a few requests at a time: the others wait, or make room and are run again.
     let block = 16 * 2 * 2 * 32 * 4;
     let cache = format!("candle.kv_cache={}", 40 * block);
     for threads in ["candle.threads=1", "candle.threads=2", "candle.threads=4"] {
-        let busy = server(&[threads, &cache, "candle.max_batch_tokens=24"]).await;
+        let busy = tiny::server(tiny::Stored::F32, &[threads, &cache, "candle.max_batch_tokens=24"]).await;
         for _ in 0..2 {
             let answers = join_all(requests.iter().map(|request| busy.ok(CHAT, request))).await;
             for (answer, expected) in answers.into_iter().zip(&expected) {
-                assert_eq!(&comparable(answer), expected, "{threads}");
+                assert_eq!(&tiny::comparable(answer), expected, "{threads}");
             }
         }
     }
@@ -111,7 +88,7 @@ async fn the_same_request_gives_the_same_bytes_whatever_else_runs() {
 
 #[tokio::test]
 async fn stop_texts_end_the_answer_before_them() {
-    let server = server(&[]).await;
+    let server = tiny::server(tiny::Stored::F32, &[]).await;
     let whole = server.ok(CHAT, &chat("hello")).await;
     let text = said(&whole).to_owned();
     let middle: String = text.chars().skip(text.chars().count() / 2).take(3).collect();
@@ -127,7 +104,7 @@ async fn stop_texts_end_the_answer_before_them() {
 
 #[tokio::test]
 async fn the_prompt_is_what_tokenize_says() {
-    let server = server(&[]).await;
+    let server = tiny::server(tiny::Stored::F32, &[]).await;
     let messages = json!([{ "role": "system", "content": "s" }, { "role": "user", "content": "hé" }]);
     let tokens = server.ok("/v1/tokenize", &json!({ "model": "tiny", "messages": messages })).await;
     assert_eq!(tokens["max_model_len"], tiny::CONTEXT);
@@ -139,7 +116,7 @@ async fn the_prompt_is_what_tokenize_says() {
 
 #[tokio::test]
 async fn completions_repeat_their_prompt_and_keep_the_best() {
-    let server = server(&[]).await;
+    let server = tiny::server(tiny::Stored::F32, &[]).await;
     let body =
         json!({ "model": "tiny", "prompt": "once upon", "max_tokens": 8, "seed": 3, "temperature": 1.5 });
     let plain = server.ok("/v1/completions", &body).await;
@@ -169,7 +146,7 @@ async fn completions_repeat_their_prompt_and_keep_the_best() {
 
 #[tokio::test]
 async fn what_does_not_fit_or_is_not_honoured_is_refused() {
-    let server = server(&["candle.context_length=64"]).await;
+    let server = tiny::server(tiny::Stored::F32, &["candle.context_length=64"]).await;
     let refused = [
         (json!({ "max_tokens": 60 }), "", "context_length_exceeded"),
         (
@@ -209,7 +186,9 @@ async fn what_does_not_fit_or_is_not_honoured_is_refused() {
 
 #[tokio::test]
 async fn clients_that_leave_free_what_they_held() {
-    let server = server(&["candle.max_batch_tokens=16", "limits.max_concurrent_requests=4"]).await;
+    let server =
+        tiny::server(tiny::Stored::F32, &["candle.max_batch_tokens=16", "limits.max_concurrent_requests=4"])
+            .await;
     let long = with(chat(&"word ".repeat(60)), json!({ "max_tokens": 200, "stream": true }));
     for _ in 0..20 {
         let response = server.client.post(server.url(CHAT)).json(&long).send().await.unwrap();
@@ -226,7 +205,7 @@ async fn clients_that_leave_free_what_they_held() {
 
 #[tokio::test]
 async fn metrics_tell_what_the_engine_did() {
-    let server = server(&[]).await;
+    let server = tiny::server(tiny::Stored::F32, &[]).await;
     // The first token was drawn to see whether it works.
     let before = metric(&server, "sconce_tokens_drawn_total").await;
     assert_eq!(before, 1);
@@ -243,7 +222,8 @@ async fn metrics_tell_what_the_engine_did() {
 #[tokio::test]
 async fn a_client_that_leaves_in_the_middle_of_its_prompt_gives_all_back_at_once() {
     // A step for each token of the prompt.
-    let server = server(&["candle.max_batch_tokens=1", "candle.prefix_cache=false"]).await;
+    let server =
+        tiny::server(tiny::Stored::F32, &["candle.max_batch_tokens=1", "candle.prefix_cache=false"]).await;
     let prompt = chat(&"word ".repeat(4000));
     let tokens = {
         let asked = json!({ "model": "tiny", "messages": prompt["messages"] });

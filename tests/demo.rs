@@ -3,9 +3,9 @@
 
 mod common;
 
-use std::{fs, path::PathBuf, process::Command, time::Instant};
+use std::{fs, path::PathBuf, process::Command};
 
-use common::{LONG, TestServer, with};
+use common::{TestServer, with};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
@@ -13,11 +13,7 @@ const CHAT: &str = "/v1/chat/completions";
 
 async fn server(arguments: &[&str]) -> TestServer {
     let server = TestServer::start(arguments);
-    let until = Instant::now() + LONG;
-    while server.get("/health").await.status() != 200 {
-        assert!(Instant::now() < until, "{}", server.log());
-        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-    }
+    server.ready().await;
     server
 }
 

@@ -7,10 +7,9 @@ mod common;
 use std::{
     fs,
     path::{Path, PathBuf},
-    time::{Duration, Instant},
 };
 
-use common::{LONG, TestServer, with};
+use common::{TestServer, with};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -55,11 +54,7 @@ async fn server() -> TestServer {
     }
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let server = TestServer::start_in(directory, &arguments);
-    let until = Instant::now() + LONG;
-    while server.get("/health").await.status() != 200 {
-        assert!(Instant::now() < until, "{}", server.log());
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    server.ready().await;
     server
 }
 
@@ -156,11 +151,7 @@ async fn a_tokenizer_and_a_template_beside_the_file_are_taken_instead() {
     fs::write(directory.path().join("chat_template.jinja"), "{{ messages[0].content }}!").unwrap();
     let arguments = ["--backend", "candle", "--model-id", "tiny", "--set", "candle.source=model.gguf"];
     let server = TestServer::start_in(directory, &arguments);
-    let until = Instant::now() + LONG;
-    while server.get("/health").await.status() != 200 {
-        assert!(Instant::now() < until, "{}", server.log());
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    server.ready().await;
     let body = json!({ "model": "tiny", "messages": [{ "role": "user", "content": "<|im_start|>" }] });
     let answer: Value = server.ok("/v1/tokenize", &body).await;
     let ids: Vec<u32> = serde_json::from_value(answer["tokens"].clone()).unwrap();

@@ -10,10 +10,9 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::{Command, Output},
-    time::{Duration, Instant},
 };
 
-use common::{LONG, TestServer};
+use common::TestServer;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
@@ -80,11 +79,7 @@ async fn the_fingerprint_is_the_one_that_the_api_answers() {
     let directory = TempDir::new().unwrap();
     write_both(directory.path());
     let server = TestServer::start_in(directory, &["--config", "both.toml"]);
-    let until = Instant::now() + LONG;
-    while server.get("/health").await.status() != 200 {
-        assert!(Instant::now() < until, "{}", server.log());
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    server.ready().await;
     let all = json_of(server.directory.path(), &["--config", "both.toml"]);
     let ids: Vec<&Value> = all.iter().map(|report| &report["id"]).collect();
     assert_eq!(ids, ["org/tiny", "lone"]);

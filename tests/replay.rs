@@ -15,7 +15,6 @@ use dice::Dice;
 use futures_util::{StreamExt, stream};
 use sconce::kernels::Isa;
 use serde_json::{Value, json};
-use tempfile::TempDir;
 use tiny::Stored;
 
 const REQUESTS: usize = 320;
@@ -66,29 +65,6 @@ fn asks(dice: &mut Dice) -> Vec<Ask> {
         Ask { path: "/v1/completions", body, leaves }
     };
     (0..REQUESTS).map(|_| one(dice)).collect()
-}
-
-async fn server(stored: Stored, settings: &[&str]) -> TestServer {
-    let directory = TempDir::new().unwrap();
-    tiny::write(directory.path(), stored);
-    let mut arguments = vec!["--backend", "candle", "--model-id", "tiny", "--set", "candle.source=."];
-    arguments.extend(settings.iter().flat_map(|setting| ["--set", setting]));
-    let server = TestServer::start_in(directory, &arguments);
-    let until = Instant::now() + LONG;
-    while server.get("/health").await.status() != 200 {
-        assert!(Instant::now() < until, "{}", server.log());
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    server
-}
-
-/// Everything of an answer that must be the same.
-fn comparable(mut answer: Value) -> String {
-    answer["id"] = Value::Null;
-    answer["created"] = Value::Null;
-    // What was found in the prefix cache is a matter of what came before.
-    answer["usage"]["prompt_tokens_details"]["cached_tokens"] = Value::Null;
-    answer.to_string()
 }
 
 fn text(choice: &Value) -> &str {
@@ -143,7 +119,7 @@ async fn crowd(server: &TestServer, asks: &[Ask], expected: &[Value], dice: &mut
             return;
         }
         let answer = server.ok(ask.path, &ask.body).await;
-        assert_eq!(comparable(answer), comparable(expected[i].clone()), "{what}: {}", ask.body);
+        assert_eq!(tiny::comparable(answer), tiny::comparable(expected[i].clone()), "{what}: {}", ask.body);
     };
     stream::iter(order).for_each_concurrent(CROWD, run).await;
     let until = Instant::now() + LONG;
@@ -159,7 +135,7 @@ async fn crowd(server: &TestServer, asks: &[Ask], expected: &[Value], dice: &mut
 async fn replay(stored: Stored, seed: u64) {
     let dice = &mut Dice(seed);
     let asks = asks(dice);
-    let alone = server(stored, &["candle.threads=1", "candle.prefix_cache=false"]).await;
+    let alone = tiny::server(stored, &["candle.threads=1", "candle.prefix_cache=false"]).await;
     let mut expected = Vec::new();
     for ask in &asks {
         expected.push(alone.ok(ask.path, &ask.body).await);
@@ -172,12 +148,12 @@ async fn replay(stored: Stored, seed: u64) {
         let threads = format!("candle.threads={}", [4, 1, 2][i % 3]);
         let instructions = format!("candle.instructions={}", isa.name());
         let batch = format!("candle.max_batch_tokens={}", [24, 7, 64][i % 3]);
-        let busy = server(stored, &[&threads, &instructions, &cache, &batch]).await;
+        let busy = tiny::server(stored, &[&threads, &instructions, &cache, &batch]).await;
         crowd(&busy, &asks, &expected, dice, &format!("{instructions} {threads}")).await;
         preemptions += metric(&busy, "sconce_preemptions_total").await;
     }
     assert!(preemptions > 0, "nothing had to make room");
-    let busy = server(stored, &["candle.threads=2", "candle.prefix_cache=false", &cache]).await;
+    let busy = tiny::server(stored, &["candle.threads=2", "candle.prefix_cache=false", &cache]).await;
     crowd(&busy, &asks, &expected, dice, "without the prefix cache").await;
 }
 

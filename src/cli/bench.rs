@@ -42,10 +42,7 @@ impl Bench {
             generate: self.generate,
             sequences: self.sequences.clone(),
             rounds: self.rounds.max(1),
-            threads: self
-                .threads
-                .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
-                .max(1),
+            threads: self.threads,
             instructions: self.instructions.clone(),
         }
     }

@@ -19,7 +19,7 @@ impl Cpu {
     ///
     /// # Panics
     /// When `rows` holds no whole number of rows.
-    pub fn for_rows(&self, rows: &mut [f32], width: usize, each: impl Fn(usize, &mut [f32]) + Sync) {
+    pub fn for_rows<T: Send>(&self, rows: &mut [T], width: usize, each: impl Fn(usize, &mut [T]) + Sync) {
         assert_eq!(rows.len() % width, 0, "whole rows");
         let count = rows.len() / width;
         // A fork costs about as much as some thousand elements.

@@ -27,6 +27,12 @@ const SPINS: usize = 4000;
 
 type Job = *const (dyn Fn(usize) + Sync);
 
+/// The cores that this process may use.
+#[must_use]
+pub fn cores() -> usize {
+    thread::available_parallelism().map_or(1, usize::from)
+}
+
 /// The caller and `threads - 1` others. Dropping it ends them.
 pub struct Pool {
     shared: Arc<Shared>,

@@ -68,6 +68,15 @@ impl TestServer {
         Self { child, address, base, directory, client }
     }
 
+    /// Waits until its models are loaded.
+    pub(crate) async fn ready(&self) {
+        let until = Instant::now() + LONG;
+        while self.get("/health").await.status() != 200 {
+            assert!(Instant::now() < until, "{}", self.log());
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
     pub(crate) fn url(&self, path: &str) -> String {
         format!("{}{path}", self.base)
     }

@@ -2,7 +2,10 @@
 
 use std::{fs, path::Path};
 
-use serde_json::json;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::common::TestServer;
 
 const HIDDEN: usize = 64;
 const INNER: usize = 96;
@@ -19,7 +22,7 @@ pub(crate) enum Stored {
 /// Writes a model in Hugging Face's layout: configuration, weights, tokenizer, chat template.
 pub(crate) fn write(directory: &Path, stored: Stored) {
     let tokenizer = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/tokenizers/byte_level.json");
-    let tokenizer: serde_json::Value = serde_json::from_slice(&fs::read(tokenizer).unwrap()).unwrap();
+    let tokenizer: Value = serde_json::from_slice(&fs::read(tokenizer).unwrap()).unwrap();
     let vocabulary = tokenizer["model"]["vocab"].as_object().unwrap().len()
         + tokenizer["added_tokens"].as_array().map_or(0, Vec::len);
     let config = json!({
@@ -36,6 +39,26 @@ pub(crate) fn write(directory: &Path, stored: Stored) {
     fs::write(directory.join("tokenizer_config.json"), json!({ "chat_template": template }).to_string())
         .unwrap();
     fs::write(directory.join("model.safetensors"), weights(vocabulary, stored)).unwrap();
+}
+
+/// A daemon that serves it, ready.
+pub(crate) async fn server(stored: Stored, settings: &[&str]) -> TestServer {
+    let directory = TempDir::new().unwrap();
+    write(directory.path(), stored);
+    let mut arguments = vec!["--backend", "candle", "--model-id", "tiny", "--set", "candle.source=."];
+    arguments.extend(settings.iter().flat_map(|setting| ["--set", setting]));
+    let server = TestServer::start_in(directory, &arguments);
+    server.ready().await;
+    server
+}
+
+/// Everything of an answer that must be the same when the same is asked again.
+pub(crate) fn comparable(mut answer: Value) -> String {
+    answer["id"] = Value::Null;
+    answer["created"] = Value::Null;
+    // What was found in the prefix cache is a matter of what came before.
+    answer["usage"]["prompt_tokens_details"]["cached_tokens"] = Value::Null;
+    answer.to_string()
 }
 
 /// The file's format: a little-endian length, a JSON header, the tensors (github.com/huggingface/safetensors).
@@ -83,6 +106,6 @@ fn weights(vocabulary: usize, stored: Stored) -> Vec<u8> {
         };
         header.insert(name, json!({ "dtype": dtype, "shape": shape, "data_offsets": [begin, data.len()] }));
     }
-    let header = serde_json::Value::from(header).to_string();
+    let header = Value::from(header).to_string();
     [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), &data].concat()
 }

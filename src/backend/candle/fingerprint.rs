@@ -114,7 +114,7 @@ fn hash_files(files: &[(String, Content)]) -> Result<Vec<Input>, String> {
         done
     };
     let mut done: Vec<_> = thread::scope(|scope| {
-        let threads = super::cores().min(files.len());
+        let threads = model::cores().min(files.len());
         let threads: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
         threads.into_iter().flat_map(|thread| thread.join().unwrap_or_default()).collect()
     });

@@ -208,7 +208,7 @@ fn source(config: &Config) -> Result<&Path, String> {
 
 fn options(config: &Config) -> Result<model::Options, String> {
     Ok(model::Options {
-        threads: config.threads.map_or_else(cores, |threads| threads as usize),
+        threads: config.threads.map_or_else(model::cores, |threads| threads as usize),
         context_length: config.context_length.map(|length| length as usize),
         kv: KvType::F32,
         isa: Isa::choose(config.instructions.as_deref())
@@ -240,10 +240,6 @@ fn fits(memory: &model::Memory, config: &Config) -> Result<(), String> {
         }
         _ => Ok(()),
     }
-}
-
-fn cores() -> usize {
-    thread::available_parallelism().map_or(1, usize::from)
 }
 
 impl Backend for Candle {

@@ -130,14 +130,6 @@ impl<const VNNI: bool> Simd for Avx512<VNNI> {
         subnormal::restore(before);
     }
     #[inline(always)]
-    fn add_flushed(self, a: Self::Lanes, b: Self::Lanes) -> Self::Lanes {
-        self.add(a, b)
-    }
-    #[inline(always)]
-    fn mul_add_flushed(self, a: Self::Lanes, b: Self::Lanes, c: Self::Lanes) -> Self::Lanes {
-        self.mul_add(a, b, c)
-    }
-    #[inline(always)]
     fn prefetch(self, bytes: &[u8], at: usize) {
         // SAFETY: an address that is not there is not fetched.
         unsafe { _mm_prefetch::<_MM_HINT_T0>(bytes.as_ptr().wrapping_add(at).cast()) }

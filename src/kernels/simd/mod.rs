@@ -49,10 +49,17 @@ pub trait Simd: Copy {
     fn begin_flushing(self) -> u32;
     /// `before` is what [`Simd::begin_flushing`] gave.
     fn end_flushing(self, before: u32);
-    /// As [`Simd::add`], with subnormal operands and results as zero.
-    fn add_flushed(self, a: Self::Lanes, b: Self::Lanes) -> Self::Lanes;
-    /// As [`Simd::mul_add`], with subnormal operands and results as zero.
-    fn mul_add_flushed(self, a: Self::Lanes, b: Self::Lanes, c: Self::Lanes) -> Self::Lanes;
+    /// As [`Simd::add`], with subnormal operands and results as zero: by what [`Simd::begin_flushing`] told the CPU, where
+    /// there is such a thing.
+    #[inline(always)]
+    fn add_flushed(self, a: Self::Lanes, b: Self::Lanes) -> Self::Lanes {
+        self.add(a, b)
+    }
+    /// As [`Simd::mul_add`], likewise.
+    #[inline(always)]
+    fn mul_add_flushed(self, a: Self::Lanes, b: Self::Lanes, c: Self::Lanes) -> Self::Lanes {
+        self.mul_add(a, b, c)
+    }
     /// `a > b ? a : b`: the second operand where either is NaN.
     fn max(self, a: Self::Lanes, b: Self::Lanes) -> Self::Lanes;
     /// `a < b ? a : b`: the second operand where either is NaN.

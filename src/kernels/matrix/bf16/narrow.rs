@@ -2,23 +2,11 @@
 
 use half::bf16;
 
-use crate::kernels::{cpu::Cpu, isa::Kernel, simd::Simd, split::Split};
+use crate::kernels::{cpu::Cpu, isa::Kernel, simd::Simd};
 
 /// `x` [m, k] into `out` [m, padded], filled up with zeros.
 pub(super) fn narrow(cpu: &Cpu, k: usize, x: &[f32], padded: usize, out: &mut [bf16]) {
-    let rows = x.len() / k;
-    let row = |i: usize, out| cpu.isa.run(Narrow { x: &x[i * k..(i + 1) * k], out });
-    if rows == 1 {
-        return row(0, out);
-    }
-    let out = Split::new(out);
-    cpu.pool.run(rows.div_ceil(8), &|task| {
-        for i in task * 8..(task * 8 + 8).min(rows) {
-            #[expect(unsafe_code, reason = "rows lent to several threads")]
-            // SAFETY: each row belongs to one task.
-            row(i, unsafe { out.part(i * padded..(i + 1) * padded) });
-        }
-    });
+    cpu.for_rows(out, padded, |i, out| cpu.isa.run(Narrow { x: &x[i * k..(i + 1) * k], out }));
 }
 
 struct Narrow<'a> {
