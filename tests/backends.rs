@@ -65,11 +65,11 @@ fn house(play: Play) -> House {
     let ready = Arc::new(AtomicBool::new(true));
     let card = ModelCard { created: 0, owner: "test".into(), fingerprint: "fp".into(), context_length: 1 };
     let backend = Scripted { card, ready: Arc::clone(&ready), play };
-    let model = Model::loaded(Kind::Echo, Box::new(backend));
+    let model = Model::loaded("m", Kind::Echo, Box::new(backend));
     let (draining, cut) = (CancellationToken::new(), CancellationToken::new());
     let api = Api::new(Parts {
         prefix: "/v1".into(),
-        models: [("m".to_owned(), model)].into_iter().collect(),
+        models: [model].into_iter().collect(),
         keys: sconce::api::auth::KeyRing::default(),
         limits: sconce::api::limits::Config::default(),
         cors: sconce::api::cors::Config::default(),

@@ -16,7 +16,7 @@ use poem_openapi::{
 use sha2::{Digest, Sha256};
 
 use super::document::openapi_document;
-use crate::backend::{Readiness, Registry};
+use crate::backend::Registry;
 
 /// Nothing but this server, whatever a page or the code in it may want.
 const POLICY: &str =
@@ -177,10 +177,7 @@ fn landing_page(prefix: &str, models: &Registry) -> String {
         .models()
         .iter()
         .map(|(id, model)| {
-            let state = match model.readiness() {
-                Readiness::Ready => "ready".to_owned(),
-                Readiness::NotReady(reason) => escape(&reason),
-            };
+            let state = escape(&model.state());
             format!(
                 "<tr><td><code>{}</code></td><td>{}</td><td>{state}</td></tr>\n",
                 escape(id),

@@ -9,14 +9,17 @@ use arc_swap::ArcSwap;
 use poem::Request;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::{
     App,
     auth::{Caller, Entry},
     error::{ApiError, Kind},
 };
-use crate::units::ByteSize;
+use crate::{
+    backend::{Backend, Lease, Model, gate::Gate},
+    units::ByteSize,
+};
 
 /// What is refused rather than served badly.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema, garde::Validate)]
@@ -61,49 +64,6 @@ impl Default for Config {
             max_requests_per_key: None,
             max_queued_requests: 1024,
         }
-    }
-}
-
-/// A semaphore whose size can change while it is used.
-struct Gate {
-    permits: Arc<Semaphore>,
-    size: Mutex<usize>,
-}
-
-impl Gate {
-    fn new(size: usize) -> Self {
-        let size = size.min(Semaphore::MAX_PERMITS);
-        Self { permits: Arc::new(Semaphore::new(size)), size: Mutex::new(size) }
-    }
-
-    fn permits(&self) -> Arc<Semaphore> {
-        Arc::clone(&self.permits)
-    }
-
-    /// What is beyond the new size stays until it is given back.
-    fn resize(&self, new: usize) {
-        let new = new.min(Semaphore::MAX_PERMITS);
-        let mut size = self.size.lock().unwrap_or_else(PoisonError::into_inner);
-        if new > *size {
-            self.permits.add_permits(new - *size);
-        }
-        let surplus = (*size).saturating_sub(new);
-        let held = surplus - self.permits.forget_permits(surplus);
-        if let Ok(held @ 1..) = u32::try_from(held) {
-            let permits = self.permits();
-            tokio::spawn(async move {
-                if let Ok(permits) = permits.acquire_many_owned(held).await {
-                    permits.forget();
-                }
-            });
-        }
-        *size = new;
-    }
-
-    /// Permits that are out.
-    fn taken(&self) -> usize {
-        let size = *self.size.lock().unwrap_or_else(PoisonError::into_inner);
-        size.saturating_sub(self.permits.available_permits())
     }
 }
 
@@ -246,28 +206,38 @@ pub(crate) struct Admitted {
 }
 
 impl Admitted {
-    /// Takes a place, and waits for its turn to run. Dropping the future leaves the queue.
+    /// Takes a place, and waits for the model and for its turn to run. Dropping the future leaves the queue.
     ///
     /// # Errors
-    /// When there is no place.
-    pub(crate) async fn turn(self) -> Result<Slot, ApiError> {
+    /// When there is no place, or the model cannot be used.
+    pub(crate) async fn turn(self, model: &Arc<Model>) -> Result<Slot, ApiError> {
         let place = self.admission.enter(&self.caller)?;
+        // The model first: who waits until one is loaded keeps nobody from running on another.
+        let lease = model.lease().await.map_err(ApiError::from)?;
         let turn = self.admission.turns.permits();
         let turn = turn.acquire_owned().await.map_err(|_| ApiError::internal())?;
-        Ok(Slot { _turn: turn, _place: place })
+        Ok(Slot { lease, _turn: turn, _place: place })
     }
 }
 
 /// The right to run, until dropped.
 pub(crate) struct Slot {
+    lease: Lease,
     _turn: OwnedSemaphorePermit,
     _place: Place,
+}
+
+impl Slot {
+    /// What it runs on.
+    pub(crate) fn backend(&self) -> &dyn Backend {
+        self.lease.backend()
+    }
 }
 
 impl Entry for Admitted {
     fn enter(request: &Request, caller: Caller) -> Result<Self, ApiError> {
         let admission = Arc::clone(&App::of(request)?.admission);
-        if admission.places.permits.available_permits() == 0 {
+        if admission.places.permits().available_permits() == 0 {
             return Err(full());
         }
         Ok(Self { caller, admission })
@@ -277,38 +247,20 @@ impl Entry for Admitted {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[tokio::test]
-    async fn a_gate_that_shrinks_takes_back_what_is_out_as_it_comes() {
-        let gate = Gate::new(3);
-        let mut out: Vec<_> = (0..3).map(|_| gate.permits().try_acquire_owned().unwrap()).collect();
-        gate.resize(1);
-        tokio::task::yield_now().await;
-        for left in [2, 1, 0] {
-            assert!(gate.permits().try_acquire_owned().is_err(), "{left} are out still, and one may be");
-            out.pop();
-            tokio::task::yield_now().await;
-        }
-        let last = gate.permits().try_acquire_owned().unwrap();
-        assert!(gate.permits().try_acquire_owned().is_err());
-        assert_eq!(gate.taken(), 1);
-        gate.resize(2);
-        let more = gate.permits().try_acquire_owned().unwrap();
-        assert!(gate.permits().try_acquire_owned().is_err());
-        drop((last, more));
-        assert_eq!(gate.taken(), 0);
-    }
+    use crate::backend::{self, echo};
 
     #[tokio::test]
     async fn who_is_in_is_counted_over_a_change_of_limits() {
         let config = Config { max_concurrent_requests: 1, max_queued_requests: 0, ..Config::default() };
         let admission = Admission::new(&config);
         let admitted = || Admitted { caller: Caller { key: None }, admission: Arc::clone(&admission) };
-        let first = admitted().turn().await.unwrap();
-        assert!(admitted().turn().await.is_err());
+        let echo = Box::new(echo::Echo::new("m", &backend::Config::default(), 0));
+        let model = Arc::new(Model::loaded("m", backend::Kind::Echo, echo));
+        let first = admitted().turn(&model).await.unwrap();
+        assert!(admitted().turn(&model).await.is_err());
         admission.set(&Config { max_concurrent_requests: 2, ..config });
-        let second = admitted().turn().await.unwrap();
-        assert!(admitted().turn().await.is_err());
+        let second = admitted().turn(&model).await.unwrap();
+        assert!(admitted().turn(&model).await.is_err());
         assert_eq!(admission.load(), Load { running: 2, waiting: 0 });
         drop((first, second));
         assert_eq!(admission.load(), Load { running: 0, waiting: 0 });

@@ -11,7 +11,7 @@ pub(crate) fn text(models: &Registry) -> String {
     let models = models.models();
     let mut families: IndexMap<&str, Vec<(&str, Metric)>> = IndexMap::new();
     for (id, model) in models.iter() {
-        for metric in model.backend.metrics() {
+        for metric in model.metrics() {
             families.entry(metric.name).or_default().push((id, metric));
         }
     }

@@ -30,7 +30,7 @@ use super::{
     tokenize::{self, DetokenizeRequest, DetokenizeResponse, Subject, TokenizeRequest, TokenizeResponse},
 };
 use crate::{
-    backend::{Model, Readiness, Registry as Models, Tokenizer},
+    backend::{Backend, Model, Readiness, Registry as Models, Tokenizer},
     generation,
 };
 
@@ -81,10 +81,10 @@ impl V1 {
         let exchange = super::exchange(request)?;
         let (id, model) = self.model(&body.0.model, &exchange)?;
         let (request, delivery) = chat::convert(body.0)?;
-        let slot = admitted.turn().await?;
-        let head = Head::new("chatcmpl-", &id, &model.backend.card().fingerprint);
+        let slot = admitted.turn(&model).await?;
+        let head = Head::new("chatcmpl-", &id, &slot.backend().card().fingerprint);
         let choices = request.choices;
-        let events = model.backend.generate(request).await.map_err(ApiError::from)?;
+        let events = slot.backend().generate(request).await.map_err(ApiError::from)?;
         if delivery.stream {
             let encoder = ChatEncoder::new(head, delivery, choices);
             return Ok(Reply::events(sse::body(events, encoder, slot, exchange, self.cut.clone())));
@@ -110,14 +110,14 @@ impl V1 {
         let exchange = super::exchange(request)?;
         let (id, model) = self.model(&body.0.model, &exchange)?;
         let (requests, delivery) = completions::convert(body.0)?;
-        let slot = admitted.turn().await?;
-        let head = Head::new("cmpl-", &id, &model.backend.card().fingerprint);
+        let slot = admitted.turn(&model).await?;
+        let head = Head::new("cmpl-", &id, &slot.backend().card().fingerprint);
         let each = requests.first().map_or(1, |request| request.choices);
         let choices = each * u32::try_from(requests.len()).unwrap_or(u32::MAX);
         let mut generations = Vec::with_capacity(requests.len());
         let several = requests.len() > 1;
         for (place, request) in requests.into_iter().enumerate() {
-            let events = model.backend.generate(request).await;
+            let events = slot.backend().generate(request).await;
             let prompt = if several { format!("prompt[{place}]") } else { "prompt".to_owned() };
             generations.push(events.map_err(|error| ApiError::from(error.within(prompt)))?);
         }
@@ -142,9 +142,9 @@ impl V1 {
         let exchange = super::exchange(request)?;
         let (id, model) = self.model(&body.0.model, &exchange)?;
         let (request, format) = embeddings::convert(body.0)?;
-        let _slot = admitted.turn().await?;
+        let slot = admitted.turn(&model).await?;
         let made =
-            model.backend.embed(request).await.map_err(|error| ApiError::from(error.within("input")))?;
+            slot.backend().embed(request).await.map_err(|error| ApiError::from(error.within("input")))?;
         exchange.counted(made.prompt_tokens);
         Ok(Reply::json(&embeddings::respond(made, &id, format))?)
     }
@@ -183,15 +183,15 @@ impl V1 {
         body: WireJson<TokenizeRequest>,
     ) -> Answer<Json<TokenizeResponse>> {
         let (id, model) = self.model(&body.0.model, &*super::exchange(request)?)?;
-        let tokenizer = tokenizer(&id, &model)?;
         let subject = tokenize::convert(body.0)?;
-        let _slot = admitted.turn().await?;
+        let slot = admitted.turn(&model).await?;
+        let tokenizer = tokenizer(&id, slot.backend())?;
         let tokens = match subject {
             Subject::Prompt(prompt) => tokenizer.tokenize(&prompt),
             Subject::Chat(chat) => tokenizer.tokenize_chat(&chat),
         };
         let tokens = tokens.map_err(ApiError::from)?;
-        let max_model_len = model.backend.card().context_length;
+        let max_model_len = slot.backend().card().context_length;
         Ok(Reply::json(&TokenizeResponse { count: tokens.len() as u64, tokens, max_model_len })?)
     }
 
@@ -206,8 +206,8 @@ impl V1 {
         body: WireJson<DetokenizeRequest>,
     ) -> Answer<Json<DetokenizeResponse>> {
         let (id, model) = self.model(&body.0.model, &*super::exchange(request)?)?;
-        let tokenizer = tokenizer(&id, &model)?;
-        let _slot = admitted.turn().await?;
+        let slot = admitted.turn(&model).await?;
+        let tokenizer = tokenizer(&id, slot.backend())?;
         let prompt =
             tokenizer.detokenize(&body.0.tokens).map_err(|error| ApiError::from(error.within("tokens")))?;
         Ok(Reply::json(&DetokenizeResponse { prompt })?)
@@ -237,9 +237,9 @@ pub(crate) fn unknown_model(models: &Models, id: &str) -> ApiError {
     ApiError::at(Kind::ModelNotFound, "model", message)
 }
 
-fn tokenizer<'a>(id: &str, model: &'a Model) -> Result<&'a dyn Tokenizer, ApiError> {
+fn tokenizer<'a>(id: &str, backend: &'a dyn Backend) -> Result<&'a dyn Tokenizer, ApiError> {
     let message = || format!("The backend of '{id}' has no tokenizer.");
-    model.backend.tokenizer().ok_or_else(|| ApiError::unsupported("model", message()))
+    backend.tokenizer().ok_or_else(|| ApiError::unsupported("model", message()))
 }
 
 /// The operations beside the prefix: how the daemon is.

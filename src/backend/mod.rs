@@ -1,31 +1,37 @@
 //! What answers requests: the trait that every backend fulfils, their configuration, and the registry that finds
 //! one by the model id that it serves.
+//!
+//! A request finds its [`Model`] in the [`Registry`] and takes a [`Lease`] of it, which loads a model that is loaded on
+//! demand and keeps it as long as the request runs. What loaded models take is kept within one budget ([`memory`]).
 
 #[cfg(feature = "candle")]
 pub mod candle;
 pub mod echo;
+pub(crate) mod gate;
+mod lifecycle;
+pub mod memory;
+mod model;
 pub mod passthrough;
 pub mod proxy;
+mod registry;
 
-use std::{
-    sync::Arc,
-    time::{SystemTime, UNIX_EPOCH},
-};
-
-use arc_swap::ArcSwap;
-use futures_util::{
-    StreamExt,
-    future::{BoxFuture, try_join_all},
-};
-use indexmap::IndexMap;
+use futures_util::{StreamExt, future::BoxFuture};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use tokio::sync::OnceCell;
+
+pub use self::{
+    memory::Footprint,
+    model::{Lease, Model},
+    registry::{Models, Registry},
+};
 
 use self::passthrough::Passthrough;
-use crate::generation::{
-    Chat, EmbeddingRequest, Embeddings, Error, Events, GenerationRequest, Input, Prompt, PromptText,
-    SamplingParams,
+use crate::{
+    generation::{
+        Chat, EmbeddingRequest, Embeddings, Error, Events, GenerationRequest, Input, Prompt, PromptText,
+        SamplingParams,
+    },
+    units::Duration,
 };
 
 /// The kinds of backend that this build has.
@@ -71,9 +77,18 @@ impl Kind {
 pub struct Config {
     /// What answers: `echo`, `proxy`, or `candle` where the build has it.
     pub backend: Kind,
+    /// When it is loaded: `start`, with the daemon, to stay; or `lazy`, at its first request, to stay until it is idle
+    /// (`idle_unload`) or another needs its memory (`memory_budget`). A proxied model takes no memory and has no such
+    /// choice.
+    pub load: Load,
     /// The daemon is ready only when this model has answered a first token, and ends when it cannot be loaded. A model
-    /// that is not required joins the others when it is loaded.
+    /// that is not required joins the others when it is loaded. Nobody waits for a lazy one.
     pub required: bool,
+    /// A lazy model is unloaded when nobody has asked for it for so long. Unset: only when another needs its memory.
+    pub idle_unload: Option<Duration>,
+    /// How many requests this model takes at one time.
+    #[garde(dive)]
+    pub requests: Requests,
     /// Tokens that an answer may have when the request does not say. The echo backend answers whole.
     #[garde(range(min = 1))]
     #[schemars(range(min = 1))]
@@ -102,7 +117,10 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             backend: Kind::Echo,
+            load: Load::Start,
             required: true,
+            idle_unload: None,
+            requests: Requests::default(),
             max_tokens: 512,
             temperature: None,
             top_p: None,
@@ -111,6 +129,54 @@ impl Default for Config {
             candle: candle::Config::default(),
             proxy: proxy::Config::default(),
         }
+    }
+}
+
+impl Config {
+    /// What the backend is made of: without what a model that is loaded can take up from a reload.
+    fn of_the_backend(&self) -> Self {
+        let Self { load, required, idle_unload, requests, .. } = Self::default();
+        Self { load, required, idle_unload, requests, ..self.clone() }
+    }
+}
+
+/// When a model is loaded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Load {
+    /// With the daemon. It stays.
+    Start,
+    /// At its first request. It goes when it is idle or another needs its memory.
+    Lazy,
+}
+
+/// A model's own limits, within those of `limits`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema, garde::Validate)]
+#[serde(deny_unknown_fields, default)]
+#[garde(allow_unvalidated)]
+pub struct Requests {
+    /// Requests of this model that run at one time. Unset: as many as `limits.max_concurrent_requests`.
+    #[garde(inner(range(min = 1, max = 1_000_000)))]
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub max_running: Option<u32>,
+    /// Requests that may wait for their turn at this model, or until it is loaded; one more gets 429. Unset: as many as
+    /// `limits.max_queued_requests`.
+    #[garde(inner(range(max = 1_000_000)))]
+    #[schemars(range(max = 1_000_000))]
+    pub max_waiting: Option<u32>,
+    /// How long a request waits for that; then it gets 503. A load that was begun goes on.
+    #[garde(custom(some_time))]
+    pub wait_timeout: Duration,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "garde hands fields over like this")]
+fn some_time(time: &Duration, (): &()) -> garde::Result {
+    if time.0.is_zero() { Err(garde::Error::new("must be longer than nothing")) } else { Ok(()) }
+}
+
+impl Default for Requests {
+    fn default() -> Self {
+        Self { max_running: None, max_waiting: None, wait_timeout: Duration::secs(600) }
     }
 }
 
@@ -159,12 +225,26 @@ pub trait Backend: Send + Sync {
 
     fn readiness(&self) -> Readiness;
 
-    /// Makes ready to serve. Called once, when the daemon starts; the model is not ready before.
+    /// What it will take once it is loaded, as far as that can be told before. Called once, before `load`. `budget` is
+    /// what all models may take together, in bytes.
+    ///
+    /// # Errors
+    /// Why it cannot be loaded.
+    fn footprint(&self, _budget: Option<u64>) -> BoxFuture<'_, Result<Footprint, String>> {
+        Box::pin(std::future::ready(Ok(Footprint::default())))
+    }
+
+    /// Makes ready to serve. Called once; the model is not ready before.
     ///
     /// # Errors
     /// Why it can never serve.
     fn load(&self) -> BoxFuture<'_, Result<(), String>> {
         Box::pin(std::future::ready(Ok(())))
+    }
+
+    /// Ends what computes, and waits until its memory is given back. Called last, when no request runs.
+    fn close(&self) -> BoxFuture<'_, ()> {
+        Box::pin(std::future::ready(()))
     }
 
     /// What can be counted of it now.
@@ -229,209 +309,4 @@ pub trait Tokenizer: Send + Sync {
     fn tokenize_chat(&self, chat: &Chat) -> Result<Vec<u32>, Error>;
 
     fn detokenize(&self, tokens: &[u32]) -> Result<String, Error>;
-}
-
-/// The models that are served, in the configuration's order. Clones share them.
-#[derive(Clone)]
-pub struct Registry {
-    models: Arc<ArcSwap<Models>>,
-}
-
-/// Rows of the registry by model id.
-pub type Models = IndexMap<Arc<str>, Arc<Model>>;
-
-/// One row of the registry.
-pub struct Model {
-    pub kind: Kind,
-    pub backend: Box<dyn Backend>,
-    /// What it was made of.
-    config: Config,
-    /// Whether it has loaded and answered, or why it cannot. Empty as long as that is open.
-    outcome: OnceCell<Result<(), String>>,
-}
-
-impl Model {
-    /// `before` is what was served under this id until now.
-    fn new(id: &str, config: &Config, created: u64, before: Option<&Arc<Self>>) -> Self {
-        let before = before.filter(|before| before.kind == config.backend);
-        let backend = before.and_then(|before| before.backend.successor(config, created));
-        let backend = backend.unwrap_or_else(|| match config.backend {
-            Kind::Echo => Box::new(echo::Echo::new(id, config, created)),
-            #[cfg(feature = "candle")]
-            Kind::Candle => Box::new(candle::Candle::new(id, config, created)),
-            Kind::Proxy => Box::new(proxy::Proxy::new(config, created)),
-        });
-        Self { kind: config.backend, backend, config: config.clone(), outcome: OnceCell::new() }
-    }
-
-    /// A model that needs no loading.
-    #[must_use]
-    pub fn loaded(kind: Kind, backend: Box<dyn Backend>) -> Self {
-        let config = Config { backend: kind, ..Config::default() };
-        Self { kind, backend, config, outcome: OnceCell::new_with(Some(Ok(()))) }
-    }
-
-    /// Whether it can serve now.
-    #[must_use]
-    pub fn readiness(&self) -> Readiness {
-        match (self.outcome.get(), self.backend.readiness()) {
-            (Some(Err(reason)), _) => Readiness::NotReady(reason.clone()),
-            (None, Readiness::Ready) => Readiness::NotReady("warming up".to_owned()),
-            (_, readiness) => readiness,
-        }
-    }
-
-    /// Loads once, however many ask for it.
-    async fn load(&self) -> Result<(), String> {
-        let outcome = self.outcome.get_or_init(async || {
-            self.backend.load().await?;
-            self.backend.warm_up().await.map_err(|error| format!("it does not answer: {error}"))
-        });
-        outcome.await.clone()
-    }
-
-    fn has_failed(&self) -> bool {
-        matches!(self.outcome.get(), Some(Err(_)))
-    }
-}
-
-impl Model {
-    fn discovered(&self) -> Option<IndexMap<String, ModelCard>> {
-        self.backend.passthrough()?.discovered()
-    }
-}
-
-impl FromIterator<(String, Model)> for Registry {
-    fn from_iter<I: IntoIterator<Item = (String, Model)>>(models: I) -> Self {
-        Self::of(models.into_iter().map(|(id, model)| (id.into(), Arc::new(model))).collect())
-    }
-}
-
-impl Registry {
-    fn of(models: Models) -> Self {
-        Self { models: Arc::new(ArcSwap::from_pointee(models)) }
-    }
-
-    /// Builds every model of `served`, which maps model ids to their settings.
-    #[must_use]
-    pub fn new(served: &IndexMap<String, Config>) -> Self {
-        Self::of(IndexMap::new()).with(served)
-    }
-
-    /// A registry for `served`: models that are here already and whose settings are the same are shared, the others
-    /// and those that have failed are built anew and not loaded.
-    #[must_use]
-    pub fn with(&self, served: &IndexMap<String, Config>) -> Self {
-        let created = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
-        let known = self.models.load();
-        let row = |(id, config): (&String, &Config)| {
-            let same = known.get(id.as_str()).filter(|model| model.config == *config && !model.has_failed());
-            let model = same.map_or_else(
-                || Arc::new(Model::new(id, config, created, known.get(id.as_str()))),
-                Arc::clone,
-            );
-            (Arc::from(id.as_str()), model)
-        };
-        Self::of(served.iter().map(row).collect())
-    }
-
-    /// Serves the models of `other` from now on. What runs finishes on the models that it began with.
-    pub fn adopt(&self, other: &Self) {
-        self.models.store(other.models.load_full());
-    }
-
-    /// A model, and its id as it is owned here.
-    #[must_use]
-    pub fn find(&self, id: &str) -> Option<(Arc<str>, Arc<Model>)> {
-        let models = self.models.load();
-        let (id, model) = models.get_key_value(id)?;
-        model.discovered().is_none().then(|| (Arc::clone(id), Arc::clone(model)))
-    }
-
-    /// The model whose backend has a [`Passthrough`] that requests for `id` are handed to unparsed.
-    #[must_use]
-    pub fn passthrough(&self, id: &str) -> Option<Arc<Model>> {
-        let through = |model: &Arc<Model>| model.backend.passthrough().is_some();
-        match self.find(id) {
-            Some((_, model)) => Some(model).filter(through),
-            None => {
-                let models = self.models.load();
-                let lists = |model: &&Arc<Model>| model.backend.passthrough().is_some_and(|it| it.lists(id));
-                models.values().find(lists).cloned()
-            }
-        }
-    }
-
-    /// What is told of each model that is served.
-    #[must_use]
-    pub fn cards(&self) -> IndexMap<Arc<str>, ModelCard> {
-        let mut cards = IndexMap::new();
-        for (id, model) in self.models.load().iter() {
-            match model.discovered() {
-                None => drop(cards.insert(Arc::clone(id), model.backend.card().clone())),
-                Some(discovered) => {
-                    for (id, card) in discovered {
-                        cards.entry(Arc::from(id)).or_insert(card);
-                    }
-                }
-            }
-        }
-        cards
-    }
-
-    /// Whether some of the models are answered by other servers.
-    #[must_use]
-    pub fn has_passthrough(&self) -> bool {
-        self.models.load().values().any(|model| model.backend.passthrough().is_some())
-    }
-
-    /// Every model by its id, as they are now.
-    #[must_use]
-    pub fn models(&self) -> Arc<Models> {
-        self.models.load_full()
-    }
-
-    /// Loads every model that is not loaded, and lets it answer a first token. Those that are not required go on in
-    /// the background.
-    ///
-    /// # Errors
-    /// Which of the required ones can never serve, and why.
-    pub async fn load(&self) -> Result<(), String> {
-        let models = self.models();
-        let open = || models.iter().filter(|(_, model)| model.outcome.get().is_none());
-        for (id, model) in open().filter(|(_, model)| !model.config.required) {
-            let (id, model) = (Arc::clone(id), Arc::clone(model));
-            tokio::spawn(async move {
-                if let Err(error) = model.load().await {
-                    tracing::error!(model = &*id, %error, "the model {id} cannot be served: {error}");
-                }
-            });
-        }
-        let required = open().filter(|(_, model)| model.config.required).map(async |(id, model)| {
-            model.load().await.map_err(|error| format!("the model '{id}' cannot be served: {error}"))
-        });
-        try_join_all(required).await.map(drop)
-    }
-
-    /// `NotReady`, with every reason, until each required model can serve.
-    #[must_use]
-    pub fn readiness(&self) -> Readiness {
-        let models = self.models.load();
-        let reasons: Vec<String> = models
-            .iter()
-            .filter(|(_, model)| model.config.required)
-            .filter_map(|(id, model)| match model.readiness() {
-                Readiness::Ready => None,
-                Readiness::NotReady(reason) => Some(format!("{id}: {reason}")),
-            })
-            .collect();
-        if reasons.is_empty() { Readiness::Ready } else { Readiness::NotReady(reasons.join("; ")) }
-    }
-
-    /// The sign of life of each model that gives one.
-    #[must_use]
-    pub fn heartbeats(&self) -> Vec<(Arc<str>, Heartbeat)> {
-        let models = self.models.load();
-        models.iter().filter_map(|(id, model)| Some((Arc::clone(id), model.backend.heartbeat()?))).collect()
-    }
 }

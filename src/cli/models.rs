@@ -44,15 +44,17 @@ impl Wanted {
     /// What cannot be looked at, and why.
     pub(super) fn inspect(&self, loaded: &Loaded) -> Result<String, Failure> {
         let served = loaded.config.served();
+        let budget = loaded.config.memory_budget.map(|budget| budget.0);
+        let look = |id: Option<&str>, config: &Config| look(id, config, budget);
         let reports = match &self.path {
             None => {
                 let local = served.iter().filter(|(_, config)| config.backend == Kind::Candle);
-                local.map(|(id, config)| look(Some(id), config)).collect::<Result<Vec<_>, _>>()?
+                local.map(|(id, config)| look(Some(id.as_str()), config)).collect::<Result<Vec<_>, _>>()?
             }
             Some(path) => {
                 let id = path.to_str().and_then(|id| served.get_key_value(id));
                 vec![match id {
-                    Some((id, config)) => look(Some(id), config)?,
+                    Some((id, config)) => look(Some(id.as_str()), config)?,
                     None => {
                         let mut config = loaded.config.model.clone();
                         config.candle.source = Some(path.clone());
@@ -74,11 +76,11 @@ impl Wanted {
     }
 }
 
-fn look(id: Option<&str>, config: &Config) -> Result<Report, Failure> {
+fn look(id: Option<&str>, config: &Config, budget: Option<u64>) -> Result<Report, Failure> {
     if let Some(path) = config.candle.source.as_deref().filter(|path| !path.exists()) {
         return Err(Failure::NoInput(absent(path, id)));
     }
-    inspect(id, config).map_err(|reason| {
+    inspect(id, config, budget).map_err(|reason| {
         Failure::Model(match id {
             Some(id) => format!("the model '{id}' cannot be served: {reason}"),
             None => reason,

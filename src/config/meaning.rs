@@ -23,6 +23,7 @@ pub(super) fn check(config: &Config, merged: &Merged) -> Vec<Problem> {
     check.names(config);
     check.tls(config);
     check.proxies(config);
+    check.loads(config);
     check.origins(config);
     if let Some(what) = log_level(&config.log.level) {
         check.report(&["log", "level"], what);
@@ -126,6 +127,31 @@ impl Check<'_> {
             && let Some((key, what)) = model.proxy.missing()
         {
             self.report(&[at, &["proxy"], &key].concat(), what);
+        }
+    }
+
+    /// What only lazy models have, and who cannot be one; said where it is said.
+    fn loads(&mut self, config: &Config) {
+        let top = config.models.is_empty().then_some((Vec::new(), &config.model));
+        let tables = config.models.iter().map(|(id, model)| (vec!["models", id.as_str()], model));
+        for (at, model) in top.into_iter().chain(tables.collect::<Vec<_>>()) {
+            let said = |key: &str| {
+                let path: Vec<String> = at.iter().chain([&key]).map(|&segment| segment.to_owned()).collect();
+                self.merged.said_by(&path).is_some_and(|source| source != "default")
+            };
+            let proxied = model.backend == backend::Kind::Proxy;
+            let lazy = model.load == backend::Load::Lazy;
+            let (own_load, own_idle) =
+                (lazy && said("load"), model.idle_unload.is_some() && said("idle_unload"));
+            if proxied && own_load {
+                self.report(
+                    &[&at[..], &["load"]].concat(),
+                    "a proxied model takes no memory here: leave it out",
+                );
+            }
+            if own_idle && (proxied || !lazy) {
+                self.report(&[&at[..], &["idle_unload"]].concat(), "needs `load = \"lazy\"` as well");
+            }
         }
     }
 

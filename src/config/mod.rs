@@ -33,6 +33,7 @@ pub use source::{Options, Sources};
 use crate::{
     api::{auth, cors, limits},
     backend, http, telemetry,
+    units::ByteSize,
 };
 
 /// The whole configuration of the daemon.
@@ -50,6 +51,9 @@ pub struct Config {
     /// level.
     #[schemars(with = "BTreeMap<String, backend::Config>")]
     pub models: IndexMap<String, backend::Config>,
+    /// Memory that the loaded models take together: weights, KV caches and activations. Where a model has no room, lazy
+    /// ones that are idle are unloaded, the least recently used first. Unset: what the machine and the control group allow.
+    pub memory_budget: Option<ByteSize>,
     pub server: http::Config,
     pub auth: auth::Config,
     pub limits: limits::Config,
@@ -64,6 +68,7 @@ impl Default for Config {
             model_id: "gpt-oss-20b".to_owned(),
             model: backend::Config::default(),
             models: IndexMap::new(),
+            memory_budget: None,
             server: http::Config::default(),
             auth: auth::Config::default(),
             limits: limits::Config::default(),

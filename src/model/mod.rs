@@ -26,7 +26,7 @@ mod safetensors;
 mod summary;
 mod tensors;
 
-pub use crate::kernels::{Isa, attention::KvType, pool::cores};
+pub use crate::kernels::{Isa, attention::KvType, heap::trim as trim_heap, pool::cores};
 pub use architectures::supported;
 pub use error::LoadError;
 pub use gguf::{TextMetadata, WrongKind};

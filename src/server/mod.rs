@@ -93,14 +93,14 @@ pub async fn run(
     }
 
     let shutdown = Shutdown::default();
-    let models = Registry::new(&config.served());
+    let models = Registry::new(&config.served(), config.memory_budget);
     for (id, model) in &*models.models() {
-        tracing::info!(
-            model = &**id,
-            backend = model.kind.as_str(),
-            "loading {id}, backend {}",
-            model.kind.as_str()
-        );
+        let backend = model.kind.as_str();
+        if model.is_lazy() {
+            tracing::info!(model = &**id, backend, "{id} is loaded when it is asked for, backend {backend}");
+        } else {
+            tracing::info!(model = &**id, backend, "loading {id}, backend {backend}");
+        }
     }
     let api = Api::new(api::Parts {
         prefix: config.api_prefix.clone(),

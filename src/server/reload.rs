@@ -48,7 +48,7 @@ impl<F: Fn() -> Result<Loaded, Errors>> Reload<F> {
             return Err("no API key is left, which would let everybody in; restart to mean that".to_owned());
         }
         let tls = read_tls(&config).map_err(told)?;
-        let models = self.models.with(&config.served());
+        let models = self.models.with(&config.served(), config.memory_budget);
         *loading.lock().unwrap_or_else(PoisonError::into_inner) = Some(models.clone());
         models.load().await?;
         Ok(Prepared { config, keys, tls, models })
@@ -84,7 +84,18 @@ impl<F: Fn() -> Result<Loaded, Errors>> Reload<F> {
 
 /// What of a new configuration a running daemon cannot take up.
 fn needs_restart(started: &Config, new: Config) -> Vec<&'static str> {
-    let Config { api_prefix, model_id: _, model: _, models: _, server, auth: _, limits: _, cors, log } = new;
+    let Config {
+        api_prefix,
+        model_id: _,
+        model: _,
+        models: _,
+        memory_budget: _,
+        server,
+        auth: _,
+        limits: _,
+        cors,
+        log,
+    } = new;
     let both_tls = started.server.tls_certificate.is_some() && server.tls_certificate.is_some();
     let server = if both_tls {
         let http::Config { tls_certificate, tls_key, .. } = started.server.clone();

@@ -123,9 +123,17 @@ impl State {
         let ready = models.values().filter(|model| model.readiness() == Readiness::Ready).count();
         let of = if ready == models.len() { String::new() } else { format!(" of {}", models.len()) };
         let noun = if models.len() == 1 { "model" } else { "models" };
+        let loaded = if models.values().any(|model| model.is_lazy()) {
+            format!(", {} loaded", models.values().filter(|model| model.is_loaded()).count())
+        } else {
+            String::new()
+        };
         let load = self.api.load();
         let mut text =
-            format!("serving {ready}{of} {noun}, {} running, {} waiting", load.running, load.waiting);
+            format!("serving {ready}{of} {noun}{loaded}, {} running, {} waiting", load.running, load.waiting);
+        for (id, model) in models.iter().filter(|(_, model)| model.is_lazy() && model.is_in_motion()) {
+            text.push_str(&format!("; {id}: {}", model.state()));
+        }
         if let Some(refused) = &self.refused {
             text.push_str(&format!("; the last reload was refused: {refused}"));
         }

@@ -139,6 +139,12 @@ fn plain_rows() -> Vec<Row> {
         Row::new("model_id", json!("gpt-oss-20b"), "'007'", "007", json!("007"), "7").outside("' '"),
         Row::new("backend", json!("echo"), "'echo'", "echo", json!("echo"), "true"),
         Row::new("required", json!(true), "false", "false", json!(false), "'maybe'"),
+        Row::new("load", json!("start"), "'lazy'", "lazy", json!("lazy"), "true"),
+        Row::new("idle_unload", Value::Null, "'10m'", "10m", json!("10m"), "'soon'").beside("load = 'lazy'"),
+        Row::new("requests.max_running", Value::Null, "3", "3", json!(3), "'3'").outside("0"),
+        Row::new("requests.max_waiting", Value::Null, "0", "0", json!(0), "{}").outside("1000001"),
+        Row::new("requests.wait_timeout", json!("10m"), "9", "9", json!("9s"), "'long'").outside("0"),
+        Row::new("memory_budget", Value::Null, "'2GiB'", "2GiB", json!("2GiB"), "'huge'"),
         Row::new("max_tokens", json!(512), "64", "64", json!(64), "'many'").outside("0"),
         Row::new("temperature", Value::Null, "0.5", "0.5", json!(0.5), "'hot'").outside("2.5"),
         Row::new("top_p", Value::Null, "0.25", "0.25", json!(0.25), "nan").outside("1.5"),
@@ -151,7 +157,7 @@ fn plain_rows() -> Vec<Row> {
         Row::new("candle.instructions", Value::Null, "'avx2'", "avx2", json!("avx2"), "7"),
         Row::new("candle.threads", Value::Null, "2", "2", json!(2), "'all'").outside("0"),
         Row::new("candle.context_length", Value::Null, "99", "99", json!(99), "1.5").outside("0"),
-        Row::new("candle.kv_cache", json!("512MiB"), "'1GiB'", "1GiB", json!("1GiB"), "'huge'"),
+        Row::new("candle.kv_cache", Value::Null, "'1GiB'", "1GiB", json!("1GiB"), "'huge'"),
         Row::new("candle.max_batch_tokens", json!(512), "64", "64", json!(64), "'many'").outside("0"),
         Row::new("candle.max_sequences", json!(64), "8", "8", json!(8), "[8]").outside("0"),
         Row::new("candle.max_waiting", json!(1024), "8", "8", json!(8), "[8]").outside("0"),
@@ -224,7 +230,7 @@ fn plain_rows() -> Vec<Row> {
 }
 
 /// Keys that one table of `models` has too.
-const OF_A_MODEL: [&str; 25] = [
+const OF_A_MODEL: [&str; 30] = [
     "proxy.affinity",
     "proxy.affinity_header",
     "proxy.health_interval",
@@ -232,6 +238,11 @@ const OF_A_MODEL: [&str; 25] = [
     "proxy.discover_interval",
     "proxy.root_paths",
     "required",
+    "load",
+    "idle_unload",
+    "requests.max_running",
+    "requests.max_waiting",
+    "requests.wait_timeout",
     "echo.load_delay_ms",
     "echo.stall_after",
     "candle.source",
@@ -369,15 +380,15 @@ fn a_model_has_its_keys_in_every_way() {
     for row in rows().into_iter().filter(|row| is_of_a_model(row.key)) {
         let key = format!("models.m.{}", row.key);
         let variable = format!("SCONCE_MODELS__m__{}", row.key.replace('.', "__").to_uppercase());
-        let by_file = Place::new().file("a.toml", &format!("{key} = {}", row.toml));
-        let by_variable = Place::new().env(&variable, row.text);
-        let by_set = Place::new().set(format!("{key}={}", row.text));
+        let by_file = row.place().file("a.toml", &format!("{key} = {}", row.toml));
+        let by_variable = row.place().env(&variable, row.text);
+        let by_set = row.place().set(format!("{key}={}", row.text));
         for place in [by_file, by_variable, by_set] {
             let config = place.config();
             assert_eq!(at(&config, &key), row.value, "{key}");
             assert_eq!(at(&config, row.key), row.default, "{key} must leave the top level alone");
         }
-        let inherited = Place::new().set("models.m.backend=echo").set(format!("{}={}", row.key, row.text));
+        let inherited = row.place().set("models.m.backend=echo").set(format!("{}={}", row.key, row.text));
         assert_eq!(at(&inherited.config(), &key), row.value, "{key} is inherited");
         let wrong = Place::new().file("a.toml", &format!("{key} = {}\n{key}x = 1", row.wrong));
         assert_has(&wrong.problems(), &["a.toml", &key, "expected"]);

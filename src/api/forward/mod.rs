@@ -132,15 +132,16 @@ impl Endpoint for Operation {
         } else {
             Subject::of_json(&bytes)?
         };
-        let model = self.models.passthrough(&subject.model);
-        let Some(through) = model.as_ref().and_then(|model| model.backend.passthrough()) else {
+        let Some(model) = self.models.passthrough(&subject.model) else {
             return self.own(request, bytes, &subject.model).await;
         };
         if app.log_prompts {
             payload::log(&bytes);
         }
         exchange.model(&subject.model);
-        let slot = admitted.turn().await?;
+        let slot = admitted.turn(&model).await?;
+        let backend = model.backend();
+        let through = backend.passthrough().ok_or_else(ApiError::internal)?;
         let forward = Forward {
             id: subject.model,
             path: self.path,

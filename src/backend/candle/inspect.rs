@@ -9,16 +9,15 @@ use std::{
 use serde::Serialize;
 
 use super::{
-    Settings, activations,
+    Measured, Settings,
     fingerprint::{self, Fingerprint},
-    memory,
     opened::Opened,
-    options,
     prepare::Drawing,
     source,
     words::{Origin, Words},
 };
 use crate::{
+    backend::{Footprint, memory},
     model::{self, BLOCK},
     text::chat_template::Features,
 };
@@ -89,27 +88,31 @@ pub struct Memory {
     pub available: Option<u64>,
 }
 
-/// Looks at the model of `config`, as it would be served.
+/// Looks at the model of `config`, as it would be served. `budget` is what all models may take together, in bytes.
 ///
 /// # Errors
 /// Why it could not be served.
-pub fn inspect(id: Option<&str>, config: &crate::backend::Config) -> Result<Report, String> {
+pub fn inspect(
+    id: Option<&str>,
+    config: &crate::backend::Config,
+    budget: Option<u64>,
+) -> Result<Report, String> {
     let settings = Settings::of(config);
     let config = &config.candle;
     let path = source(config)?;
     let lacking = |error: model::LoadError| error.to_string();
-    let Opened { model: opened, words, files } = Opened::open(path)?;
-    let options = options(config)?;
+    let Measured { opened, options, footprint } = Measured::new(config, budget)?;
+    let Opened { model: opened, words, files } = opened;
     let summary = opened.summary(&options).map_err(lacking)?;
     let needs = opened.memory(&options).map_err(lacking)?;
     let fingerprint = fingerprint::fingerprint(&files, summary.context_length, &settings)?;
-    let activations = activations(&needs, config);
+    let Footprint { weights, kv_cache, activations } = footprint;
     let memory = Memory {
-        weights: needs.weights,
-        kv_cache: config.kv_cache.0,
-        kv_cache_tokens: config.kv_cache.0 / needs.block.max(1) * BLOCK as u64,
+        weights,
+        kv_cache,
+        kv_cache_tokens: kv_cache / needs.block.max(1) * BLOCK as u64,
         activations,
-        needed: needs.weights + config.kv_cache.0 + activations,
+        needed: footprint.total(),
         available: memory::available(),
     };
     let kind = words.tokenizer.kind().to_owned();

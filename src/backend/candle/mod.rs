@@ -1,7 +1,7 @@
 //! The candle backend: local inference. The one place where [`crate::text`] and [`crate::engine`] meet.
 //!
 //! A request becomes token ids ([`prepare`]), the engine continues them, and its tokens become text ([`answer`]). A model
-//! loads on a thread of its own when the daemon starts; until then it is not ready, and says so.
+//! loads on a thread of its own; until then it is not ready, and says so.
 
 mod answer;
 mod builtin;
@@ -9,7 +9,6 @@ mod defaults;
 mod fingerprint;
 mod gguf;
 pub mod inspect;
-mod memory;
 mod metrics;
 mod opened;
 mod prepare;
@@ -17,7 +16,7 @@ mod words;
 
 use std::{
     path::{Path, PathBuf},
-    sync::{Arc, OnceLock},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     thread,
     time::Instant,
 };
@@ -28,11 +27,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use self::{defaults::Defaults, opened::Opened, words::Words};
-use super::{Backend, Heartbeat, Metric, ModelCard, Readiness, Tokenizer};
+use super::{Backend, Footprint, Heartbeat, Metric, ModelCard, Readiness, Tokenizer};
 use crate::{
-    engine::{self, Engine, Memory},
+    engine::{self, Engine, Memory, Stop},
     generation::{Chat, EmbeddingRequest, Embeddings, Error, Events, GenerationRequest, PromptText},
-    model::{self, Isa, KvType},
+    model::{self, BLOCK, Isa, KvType},
     text::{self, ChatTemplate},
     units::ByteSize,
 };
@@ -60,8 +59,9 @@ pub struct Config {
     #[garde(inner(range(min = 1)))]
     #[schemars(range(min = 1))]
     pub context_length: Option<u32>,
-    /// Memory of the KV cache, shared by all sequences.
-    pub kv_cache: ByteSize,
+    /// Memory of the KV cache, shared by all sequences. Unset: 512MiB, or less where that is more than an eighth of
+    /// `memory_budget`, or than `max_sequences` sequences of the full context take.
+    pub kv_cache: Option<ByteSize>,
     /// Tokens in one step: a long prompt runs in pieces of this size, between which others go on.
     #[garde(range(min = 1, max = 65_536))]
     #[schemars(range(min = 1, max = 65_536))]
@@ -85,7 +85,7 @@ impl Default for Config {
             threads: None,
             instructions: None,
             context_length: None,
-            kv_cache: ByteSize::mib(512),
+            kv_cache: None,
             max_batch_tokens: 512,
             max_sequences: 64,
             max_waiting: 1024,
@@ -101,6 +101,8 @@ pub struct Candle {
     settings: Settings,
     /// What is told of the model until it is loaded.
     unloaded: ModelCard,
+    /// Between `footprint` and `load`.
+    measured: Mutex<Option<Measured>>,
     loaded: OnceLock<Arc<Loaded>>,
     progress: Progress,
 }
@@ -122,6 +124,13 @@ impl Settings {
     }
 }
 
+/// A model whose headers have been read, and the memory that it will take.
+struct Measured {
+    opened: Opened,
+    options: model::Options,
+    footprint: Footprint,
+}
+
 /// A model that can answer.
 struct Loaded {
     tokenizer: text::Tokenizer,
@@ -129,6 +138,17 @@ struct Loaded {
     defaults: Defaults,
     engine: Engine,
     card: ModelCard,
+    /// The last field, to be dropped when the others have been.
+    _heap: GiveBack,
+}
+
+/// Dropping it gives free memory back to the system, which an allocator would keep for later.
+struct GiveBack;
+
+impl Drop for GiveBack {
+    fn drop(&mut self) {
+        model::trim_heap();
+    }
 }
 
 impl Candle {
@@ -142,6 +162,7 @@ impl Candle {
             config: config.candle.clone(),
             settings,
             unloaded,
+            measured: Mutex::default(),
             loaded: OnceLock::new(),
             progress: Arc::new(ArcSwap::from_pointee("loading".to_owned())),
         }
@@ -152,14 +173,34 @@ impl Candle {
     }
 }
 
+impl Measured {
+    /// # Errors
+    /// What is missing, malformed or not supported.
+    fn new(config: &Config, budget: Option<u64>) -> Result<Self, String> {
+        let opened = Opened::open(source(config)?)?;
+        let options = options(config)?;
+        let memory = opened.model.memory(&options).map_err(|error| error.to_string())?;
+        let context = opened.model.summary(&options).map_err(|error| error.to_string())?.context_length;
+        let footprint = Footprint {
+            weights: memory.weights,
+            kv_cache: kv_cache(config, &memory, context, budget),
+            activations: memory.row * u64::from(config.max_batch_tokens.max(config.max_sequences)),
+        };
+        Ok(Self { opened, options, footprint })
+    }
+}
+
 impl Loaded {
-    fn load(config: &Config, settings: &Settings, created: u64, progress: &Progress) -> Result<Self, String> {
+    fn load(
+        measured: Measured,
+        config: &Config,
+        settings: &Settings,
+        created: u64,
+        progress: &Progress,
+    ) -> Result<Self, String> {
         let source = source(config)?;
         let lacking = |error: model::LoadError| error.to_string();
-        let Opened { model: opened, words, files } = Opened::open(source)?;
-        let options = options(config)?;
-        let memory = opened.memory(&options).map_err(lacking)?;
-        fits(&memory, config)?;
+        let Measured { opened: Opened { model: opened, words, files }, options, footprint } = measured;
         let context_length = opened.summary(&options).map_err(lacking)?.context_length;
         // Both read all the weights: together they need them once.
         let (model, fingerprint) = thread::scope(|scope| {
@@ -184,7 +225,7 @@ impl Loaded {
         };
         let model = model?;
         let config = engine::Config {
-            memory: Memory::Bytes(config.kv_cache.0),
+            memory: Memory::Bytes(footprint.kv_cache),
             max_batch_tokens: config.max_batch_tokens as usize,
             max_sequences: config.max_sequences as usize,
             max_waiting: config.max_waiting as usize,
@@ -193,7 +234,7 @@ impl Loaded {
         };
         let engine = Engine::start(model, config).map_err(|error| error.to_string())?;
         let Words { tokenizer, template, defaults, origins: _ } = words;
-        Ok(Self { tokenizer, template, defaults, engine, card })
+        Ok(Self { tokenizer, template, defaults, engine, card, _heap: GiveBack })
     }
 
     fn context_length(&self) -> usize {
@@ -216,30 +257,16 @@ fn options(config: &Config) -> Result<model::Options, String> {
     })
 }
 
-/// Bytes for the rows of one step.
-fn activations(memory: &model::Memory, config: &Config) -> u64 {
-    memory.row * u64::from(config.max_batch_tokens.max(config.max_sequences))
-}
-
-/// Refuses a model that would not fit, with the sum, before the system would kill somebody for it.
-fn fits(memory: &model::Memory, config: &Config) -> Result<(), String> {
-    let (kv_cache, activations) = (config.kv_cache.0, activations(memory, config));
-    let needed = memory.weights + kv_cache + activations;
-    match memory::available() {
-        Some(available) if needed > available => {
-            let mib = |bytes: u64| bytes.div_ceil(1 << 20);
-            Err(format!(
-                "it needs {} MiB of memory (weights {}, KV cache {}, activations {}), but {} MiB are available; \
-                 take a smaller model, or lower candle.kv_cache or candle.max_batch_tokens",
-                mib(needed),
-                mib(memory.weights),
-                mib(kv_cache),
-                mib(activations),
-                mib(available)
-            ))
-        }
-        _ => Ok(()),
+/// Bytes of the KV cache. What nobody configured depends on nothing that changes while the daemon runs.
+fn kv_cache(config: &Config, memory: &model::Memory, context: usize, budget: Option<u64>) -> u64 {
+    const MOST: u64 = 512 << 20;
+    const PART: u64 = 8;
+    if let Some(ByteSize(bytes)) = config.kv_cache {
+        return bytes;
     }
+    let sequence = context.div_ceil(BLOCK) as u64 * memory.block;
+    let usable = sequence.saturating_mul(config.max_sequences.into());
+    MOST.min(usable).min(budget.map_or(u64::MAX, |budget| budget / PART)).max(memory.block)
 }
 
 impl Backend for Candle {
@@ -257,16 +284,41 @@ impl Backend for Candle {
         }
     }
 
+    fn footprint(&self, budget: Option<u64>) -> BoxFuture<'_, Result<Footprint, String>> {
+        let config = self.config.clone();
+        async move {
+            let measuring = tokio::task::spawn_blocking(move || Measured::new(&config, budget));
+            let measured = measuring.await.map_err(|error| error.to_string())??;
+            let footprint = measured.footprint;
+            *self.measured.lock().unwrap_or_else(PoisonError::into_inner) = Some(measured);
+            Ok(footprint)
+        }
+        .boxed()
+    }
+
     fn load(&self) -> BoxFuture<'_, Result<(), String>> {
         let (config, settings, created) = (self.config.clone(), self.settings.clone(), self.unloaded.created);
         let progress = Arc::clone(&self.progress);
+        let measured = self.measured.lock().unwrap_or_else(PoisonError::into_inner).take();
         async move {
-            let loading =
-                tokio::task::spawn_blocking(move || Loaded::load(&config, &settings, created, &progress));
+            let measured = measured.ok_or_else(|| "its headers have not been read".to_owned())?;
+            let loading = tokio::task::spawn_blocking(move || {
+                Loaded::load(measured, &config, &settings, created, &progress)
+            });
             let loaded = loading.await.map_err(|error| error.to_string())??;
             // Loaded once; a second call has nothing to add.
             let _ = self.loaded.set(Arc::new(loaded));
             Ok(())
+        }
+        .boxed()
+    }
+
+    fn close(&self) -> BoxFuture<'_, ()> {
+        async move {
+            if let Some(loaded) = self.loaded.get() {
+                loaded.engine.stop(Stop::Abort);
+                loaded.engine.stopped().await;
+            }
         }
         .boxed()
     }

@@ -1,0 +1,310 @@
+//! The memory that loaded models share: what there is, what each takes, and who has to go when another comes.
+
+use std::{
+    fs,
+    path::Path,
+    pin::pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    time::Duration,
+};
+
+use tokio::{
+    sync::{self, Notify},
+    time::{Instant, sleep_until},
+};
+
+use super::{lifecycle::Resident, model::Model};
+
+/// For so long a model that waits for memory leaves the others in peace. After each such time one more of them, the
+/// least recently used first, takes no new request until there is room: who is asked without a pause would never go.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Bytes that a model takes once it is loaded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Footprint {
+    pub weights: u64,
+    pub kv_cache: u64,
+    pub activations: u64,
+}
+
+impl Footprint {
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.weights.saturating_add(self.kv_cache).saturating_add(self.activations)
+    }
+}
+
+/// What the models of the daemon take together.
+#[derive(Default)]
+pub(super) struct Memory {
+    accounts: Mutex<Accounts>,
+    /// Who waits for memory waits in line.
+    turn: sync::Mutex<()>,
+    /// Memory was given back, or a model may be unloaded now.
+    changed: Notify,
+}
+
+#[derive(Default)]
+struct Accounts {
+    /// `memory_budget`, in bytes.
+    limit: Option<u64>,
+    /// The sum of all shares.
+    reserved: u64,
+    /// Who may have one.
+    holders: Vec<Weak<Model>>,
+}
+
+/// A part of the memory, until dropped.
+pub(super) struct Share {
+    memory: Arc<Memory>,
+    bytes: u64,
+}
+
+impl Share {
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.memory.accounts().reserved -= self.bytes;
+        self.memory.moved();
+    }
+}
+
+/// Models that take no new request, until dropped.
+#[derive(Default)]
+struct Held(Vec<Arc<Model>>);
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        for model in &self.0 {
+            model.hold(false);
+        }
+    }
+}
+
+impl Memory {
+    fn accounts(&self) -> MutexGuard<'_, Accounts> {
+        self.accounts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn limit(&self) -> Option<u64> {
+        self.accounts().limit
+    }
+
+    /// The share of what takes nothing.
+    pub(super) fn nothing(self: &Arc<Self>) -> Share {
+        Share { memory: Arc::clone(self), bytes: 0 }
+    }
+
+    /// Returns the limit before.
+    pub(super) fn set_limit(&self, limit: Option<u64>) -> Option<u64> {
+        std::mem::replace(&mut self.accounts().limit, limit)
+    }
+
+    /// Something is free that was not.
+    pub(super) fn moved(&self) {
+        self.changed.notify_waiters();
+    }
+
+    /// Waits for room, and takes it for `model`. Idle models are unloaded for it, the least recently used first, never
+    /// one that a request runs on.
+    ///
+    /// # Errors
+    /// The sum, when there cannot be room whoever goes.
+    pub(super) async fn reserve(
+        self: &Arc<Self>,
+        model: &Arc<Model>,
+        footprint: &Footprint,
+    ) -> Result<Share, String> {
+        let need = footprint.total();
+        if need > 0 {
+            let _turn = self.turn.lock().await;
+            let room = self.make_room(need, &format!("{} needs its memory", model.id())).await;
+            room.map_err(|most| refusal(footprint, most, self.limit()))?;
+        }
+        let mut accounts = self.accounts();
+        accounts.reserved += need;
+        accounts.holders.retain(|holder| holder.strong_count() > 0 && !holder.ptr_eq(&Arc::downgrade(model)));
+        accounts.holders.push(Arc::downgrade(model));
+        Ok(Share { memory: Arc::clone(self), bytes: need })
+    }
+
+    /// Unloads what is beyond the limit, after it was lowered.
+    pub(super) async fn shrink(&self) {
+        let _turn = self.turn.lock().await;
+        if self.room() < 0 && self.make_room(0, "the memory budget is smaller now").await.is_err() {
+            tracing::warn!("memory_budget is less than what the models take that are not lazy");
+        }
+    }
+
+    /// # Errors
+    /// The most that there can be, in bytes.
+    async fn make_room(&self, need: u64, why: &str) -> Result<(), i64> {
+        let need = signed(need);
+        let begun = Instant::now();
+        let mut held = Held::default();
+        loop {
+            let mut changed = pin!(self.changed.notified());
+            changed.as_mut().enable();
+            let room = self.room();
+            if room >= need {
+                return Ok(());
+            }
+            let residents = self.residents();
+            let most = residents.iter().fold(room, |sum, (_, resident)| sum + signed(resident.bytes));
+            if most < need {
+                return Err(most);
+            }
+            let leaves = |(_, resident): &&(_, Resident)| resident.leaves;
+            let mut soon: i64 =
+                residents.iter().filter(leaves).map(|(_, resident)| signed(resident.bytes)).sum();
+            for (model, resident) in &residents {
+                if room + soon < need && model.unload_if_idle(why) {
+                    soon += signed(resident.bytes);
+                }
+            }
+            let rounds = begun.elapsed().as_secs() / PATIENCE.as_secs();
+            if room + soon < need {
+                let wanted = usize::try_from(rounds).unwrap_or(usize::MAX);
+                for (model, _) in residents.iter().take(wanted) {
+                    if !held.0.iter().any(|other| Arc::ptr_eq(other, model)) {
+                        model.hold(true);
+                        held.0.push(Arc::clone(model));
+                    }
+                }
+            }
+            tokio::select! {
+                () = changed => {}
+                () = sleep_until(begun + PATIENCE * u32::try_from(rounds + 1).unwrap_or(u32::MAX)) => {}
+            }
+        }
+    }
+
+    /// Lazy models that have memory, the least recently used first.
+    fn residents(&self) -> Vec<(Arc<Model>, Resident)> {
+        let holders: Vec<Arc<Model>> = self.accounts().holders.iter().filter_map(Weak::upgrade).collect();
+        let resident = |model: Arc<Model>| model.resident().map(|resident| (model, resident));
+        let mut residents: Vec<_> = holders.into_iter().filter_map(resident).collect();
+        residents.sort_by_key(|(_, resident)| resident.used);
+        residents
+    }
+
+    /// Bytes that are free; below zero, bytes too many.
+    fn room(&self) -> i64 {
+        let (limit, reserved) = {
+            let accounts = self.accounts();
+            (accounts.limit, accounts.reserved)
+        };
+        let by_budget = limit.map(|limit| signed(limit) - signed(reserved));
+        // What was promised to models and they have not touched yet is still counted as available by the system.
+        let promised = reserved.saturating_sub(resident_set().unwrap_or(reserved));
+        let by_system = available().map(|available| signed(available) - signed(promised));
+        [by_budget, by_system].into_iter().flatten().min().unwrap_or(i64::MAX)
+    }
+}
+
+fn signed(bytes: u64) -> i64 {
+    i64::try_from(bytes).unwrap_or(i64::MAX)
+}
+
+fn refusal(footprint: &Footprint, most: i64, limit: Option<u64>) -> String {
+    let mib = |bytes: u64| bytes.div_ceil(1 << 20);
+    let Footprint { weights, kv_cache, activations } = *footprint;
+    let budget = limit.map(|limit| format!(" within memory_budget = {} MiB", mib(limit))).unwrap_or_default();
+    format!(
+        "it needs {} MiB of memory (weights {}, KV cache {}, activations {}), but {} MiB are available{budget}; \
+         take a smaller model, or lower candle.kv_cache or candle.max_batch_tokens",
+        mib(footprint.total()),
+        mib(weights),
+        mib(kv_cache),
+        mib(activations),
+        mib(u64::try_from(most).unwrap_or(0))
+    )
+}
+
+/// Bytes that this process may still take, by `/proc/meminfo` and the limits of the control groups (cgroup v2) that it
+/// is in. `None` where the system does not tell.
+#[must_use]
+pub fn available() -> Option<u64> {
+    let machine = meminfo(&fs::read_to_string("/proc/meminfo").ok()?);
+    let group = fs::read_to_string("/proc/self/cgroup").ok();
+    let group = group.and_then(|own| control_group(&own, Path::new("/sys/fs/cgroup")));
+    [machine, group].into_iter().flatten().min()
+}
+
+/// Bytes of this process's own memory that are in use, those of mapped files left out.
+fn resident_set() -> Option<u64> {
+    kib(&fs::read_to_string("/proc/self/status").ok()?, "RssAnon:")
+}
+
+fn meminfo(text: &str) -> Option<u64> {
+    kib(text, "MemAvailable:")
+}
+
+/// A line's number of KiB, in bytes.
+fn kib(text: &str, name: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+    let kib: u64 = line.split_whitespace().next()?.parse().ok()?;
+    Some(kib << 10)
+}
+
+/// The least that any of the nested groups has left. `own` is the process's `/proc/self/cgroup`, `root` where the
+/// groups are.
+fn control_group(own: &str, root: &Path) -> Option<u64> {
+    let path = own.lines().find_map(|line| line.strip_prefix("0::/"))?.trim();
+    let number = |group: &str, file: &str| -> Option<u64> {
+        fs::read_to_string(root.join(group).join(file)).ok()?.trim().parse().ok()
+    };
+    let groups = std::iter::successors(Some(path), |group| group.rsplit_once('/').map(|(above, _)| above));
+    groups
+        .filter_map(|group| {
+            let limit = number(group, "memory.max")?;
+            // Pages of mapped files are given back before anybody is killed for want of memory.
+            let cached = fs::read_to_string(root.join(group).join("memory.stat")).unwrap_or_default();
+            let cached =
+                cached.lines().find_map(|line| line.strip_prefix("inactive_file ")?.trim().parse().ok());
+            let used = number(group, "memory.current")?.saturating_sub(cached.unwrap_or(0));
+            Some(limit.saturating_sub(used))
+        })
+        .min()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_machines_memory_is_read() {
+        assert_eq!(meminfo("MemTotal:  9 kB\nMemAvailable:    2048 kB\n"), Some(2 << 20));
+        assert_eq!(meminfo("MemTotal: 9 kB\n"), None);
+        assert!(available().is_some_and(|bytes| bytes > 1 << 20));
+    }
+
+    #[test]
+    fn the_tightest_of_the_nested_groups_decides() {
+        let root = tempfile::tempdir().unwrap();
+        let group = |path: &str, files: &[(&str, &str)]| {
+            let directory = root.path().join(path);
+            fs::create_dir_all(&directory).unwrap();
+            for (name, text) in files {
+                fs::write(directory.join(name), text).unwrap();
+            }
+        };
+        // As systemd writes them for MemoryMax=1G in the service, and for its slice.
+        let own = "0::/system.slice/sconce.service\n";
+        let left = || control_group(own, root.path());
+        group("system.slice", &[("memory.max", "max\n"), ("memory.current", "9000000000\n")]);
+        group("system.slice/sconce.service", &[("memory.max", "max\n"), ("memory.current", "300\n")]);
+        assert_eq!(left(), None, "no limit");
+        group("system.slice/sconce.service", &[("memory.max", "1073741824\n")]);
+        assert_eq!(left(), Some(1_073_741_824 - 300));
+        group("system.slice/sconce.service", &[("memory.stat", "anon 100\ninactive_file 200\n")]);
+        assert_eq!(left(), Some(1_073_741_824 - 100), "pages of files are given back");
+        group("system.slice", &[("memory.max", "9000000400\n")]);
+        assert_eq!(left(), Some(400));
+        assert_eq!(control_group("1:name=systemd:/\n", root.path()), None, "the older hierarchy");
+    }
+}
