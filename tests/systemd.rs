@@ -231,6 +231,26 @@ async fn a_model_that_cannot_load_leaves_the_old_ones_or_ends_a_start_unless_it_
     assert_eq!(lost.wait().code(), Some(78));
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lazy_models_are_not_waited_for_and_the_status_tells_of_them() {
+    let manager = Manager::new();
+    let lazy = "[models.b]\nload = 'lazy'\necho.load_delay_ms = 2500\nidle_unload = '10ms'";
+    let server = manager.start(&format!("[models.a]\n{lazy}"), &[]);
+    let ready = manager.hear_until("READY=1").1;
+    assert!(has(&ready, "STATUS=serving 2 models, 1 loaded, 0 running, 0 waiting"), "{ready:?}");
+    assert_eq!(server.get("/health/ready").await.status(), 200);
+    let answer = tokio::spawn({
+        let (client, url) = (server.client.clone(), server.url(CHAT));
+        let body = with(chat("hi"), json!({ "model": "b" }));
+        async move { client.post(url).json(&body).send().await.unwrap().status() }
+    });
+    let loading = "STATUS=serving 2 models, 1 loaded, 0 running, 1 waiting; b: loading ";
+    while !has(&manager.hear(), loading) {}
+    assert_eq!(answer.await.unwrap(), 200);
+    server.logged("loaded b, ").await;
+    server.logged("unloading b: idle for 10ms").await;
+}
+
 #[tokio::test]
 async fn a_reload_changes_limits_and_the_log_level() {
     let manager = Manager::new();

@@ -6,13 +6,16 @@ use indexmap::IndexMap;
 
 use crate::backend::{Metric, Registry};
 
-/// Every metric of every model.
-pub(crate) fn text(models: &Registry) -> String {
-    let models = models.models();
-    let mut families: IndexMap<&str, Vec<(&str, Metric)>> = IndexMap::new();
+/// Every metric of every model, and of all together.
+pub(crate) fn text(registry: &Registry) -> String {
+    let models = registry.models();
+    let mut families: IndexMap<&str, Vec<(Option<&str>, Metric)>> = IndexMap::new();
+    for metric in registry.metrics() {
+        families.entry(metric.name).or_default().push((None, metric));
+    }
     for (id, model) in models.iter() {
         for metric in model.metrics() {
-            families.entry(metric.name).or_default().push((id, metric));
+            families.entry(metric.name).or_default().push((Some(id), metric));
         }
     }
     let mut out = String::new();
@@ -22,7 +25,8 @@ pub(crate) fn text(models: &Registry) -> String {
         // Writing to a string does not fail.
         let _ = write!(out, "# HELP {name} {help}\n# TYPE {name} {kind}\n");
         for (id, metric) in metrics {
-            let _ = writeln!(out, "{name}{{model=\"{}\"}} {}", escaped(id), metric.value);
+            let label = id.map(|id| format!("{{model=\"{}\"}}", escaped(id))).unwrap_or_default();
+            let _ = writeln!(out, "{name}{label} {}", metric.value);
         }
     }
     out

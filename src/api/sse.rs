@@ -70,15 +70,16 @@ pub(crate) fn body(
 }
 
 fn stream(
-    mut events: Events,
+    events: Events,
     mut encoder: impl Encoder,
     slot: Slot,
     exchange: Arc<Exchange>,
     cut: CancellationToken,
 ) -> impl Stream<Item = Bytes> + Send {
     async_stream::stream! {
-        // Held while the stream lives.
+        // Held while the stream lives, and longer than the events are: they are of the model that it holds.
         let _slot = slot;
+        let mut events = events;
         let mut cut = pin!(cut.cancelled_owned());
         let mut quiet = pin!(sleep(KEEP_ALIVE));
         let mut out = Vec::new();

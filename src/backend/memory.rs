@@ -104,6 +104,11 @@ impl Memory {
         std::mem::replace(&mut self.accounts().limit, limit)
     }
 
+    /// Bytes that the models have, those that are loading or unloading included.
+    pub(super) fn reserved(&self) -> u64 {
+        self.accounts().reserved
+    }
+
     /// Something is free that was not.
     pub(super) fn moved(&self) {
         self.changed.notify_waiters();
@@ -120,8 +125,9 @@ impl Memory {
         footprint: &Footprint,
     ) -> Result<Share, String> {
         let need = footprint.total();
-        if need > 0 {
-            let _turn = self.turn.lock().await;
+        // Kept until the share is taken: nobody else finds the same room.
+        let turn = if need > 0 { Some(self.turn.lock().await) } else { None };
+        if turn.is_some() {
             let room = self.make_room(need, &format!("{} needs its memory", model.id())).await;
             room.map_err(|most| refusal(footprint, most, self.limit()))?;
         }
@@ -153,14 +159,13 @@ impl Memory {
             if room >= need {
                 return Ok(());
             }
-            let residents = self.residents();
-            let most = residents.iter().fold(room, |sum, (_, resident)| sum + signed(resident.bytes));
+            let (residents, leaving) = self.residents();
+            let most =
+                residents.iter().fold(room + leaving, |sum, (_, resident)| sum + signed(resident.bytes));
             if most < need {
                 return Err(most);
             }
-            let leaves = |(_, resident): &&(_, Resident)| resident.leaves;
-            let mut soon: i64 =
-                residents.iter().filter(leaves).map(|(_, resident)| signed(resident.bytes)).sum();
+            let mut soon = leaving;
             for (model, resident) in &residents {
                 if room + soon < need && model.unload_if_idle(why) {
                     soon += signed(resident.bytes);
@@ -183,13 +188,27 @@ impl Memory {
         }
     }
 
-    /// Lazy models that have memory, the least recently used first.
-    fn residents(&self) -> Vec<(Arc<Model>, Resident)> {
-        let holders: Vec<Arc<Model>> = self.accounts().holders.iter().filter_map(Weak::upgrade).collect();
-        let resident = |model: Arc<Model>| model.resident().map(|resident| (model, resident));
-        let mut residents: Vec<_> = holders.into_iter().filter_map(resident).collect();
+    /// Lazy models that have memory and keep it as yet, the least recently used first; and bytes that are about to be
+    /// given back.
+    fn residents(&self) -> (Vec<(Arc<Model>, Resident)>, i64) {
+        let (holders, mut leaving) = {
+            let accounts = self.accounts();
+            let holders: Vec<_> = accounts.holders.iter().filter_map(Weak::upgrade).collect();
+            (holders, signed(accounts.reserved))
+        };
+        let mut residents = Vec::new();
+        for model in holders {
+            let Some(resident) = model.resident() else { continue };
+            if !resident.leaves {
+                leaving -= signed(resident.bytes);
+            }
+            if model.may_go() && !resident.leaves {
+                residents.push((model, resident));
+            }
+        }
         residents.sort_by_key(|(_, resident)| resident.used);
-        residents
+        // What no model has any more belongs to one that a reload has replaced and that is being dropped.
+        (residents, leaving.max(0))
     }
 
     /// Bytes that are free; below zero, bytes too many.

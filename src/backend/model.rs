@@ -2,7 +2,7 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicU64, Ordering::Relaxed},
+    atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
 };
 
 use arc_swap::ArcSwap;
@@ -50,6 +50,8 @@ pub struct Model {
     /// What its backend is made of.
     config: Config,
     policy: ArcSwap<Policy>,
+    /// It stays although it is lazy: a reload that is under way makes it one that is not.
+    pinned: AtomicBool,
     pub(super) lifecycle: Lifecycle,
     turns: Gate,
     waiting: AtomicU64,
@@ -98,6 +100,7 @@ impl Model {
             kind: config.backend,
             config: config.of_the_backend(),
             policy: ArcSwap::from_pointee(policy),
+            pinned: AtomicBool::new(false),
             lifecycle: Lifecycle::new(first, Box::new(make), Arc::clone(memory)),
             turns,
             waiting: AtomicU64::new(0),
@@ -130,11 +133,21 @@ impl Model {
 
     /// Goes on under these rules.
     pub(super) fn follow(self: &Arc<Self>, policy: &Policy) {
+        self.pin(false);
         if *self.policy() != *policy {
             self.turns.resize(policy.requests.max_running.unwrap_or(UNLIMITED) as usize);
             self.policy.store(Arc::new(policy.clone()));
             self.watch_idleness();
         }
+    }
+
+    pub(super) fn pin(&self, pinned: bool) {
+        self.pinned.store(pinned, Relaxed);
+    }
+
+    /// It may be unloaded when it is idle.
+    pub(super) fn may_go(&self) -> bool {
+        self.is_lazy() && !self.pinned.load(Relaxed)
     }
 
     /// It is loaded when somebody asks for it.
@@ -188,7 +201,7 @@ impl Model {
         if turn.is_some()
             && let Some(backend) = self.occupy_at_once()
         {
-            return Ok(Lease { model: Arc::clone(self), backend, _turn: turn });
+            return Ok(Lease::new(self, backend, turn));
         }
         let Requests { max_waiting, wait_timeout, .. } = self.policy.load().requests;
         let _waiting = Waiting::new(&self.waiting, max_waiting).ok_or_else(|| {
@@ -202,7 +215,7 @@ impl Model {
                 Some(turn) => Some(turn),
                 None => self.turns.permits().acquire_owned().await.ok(),
             };
-            Ok(Lease { model: Arc::clone(self), backend: self.occupy().await?, _turn: turn })
+            Ok(Lease::new(self, self.occupy().await?, turn))
         };
         timeout(wait_timeout.0, wait).await.unwrap_or_else(|_| {
             Err(Error::Unavailable(format!(
@@ -244,21 +257,28 @@ impl Model {
 
 /// The right to use a model. As long as it lasts the model stays loaded.
 pub struct Lease {
-    model: Arc<Model>,
     backend: Shared,
     _turn: Option<OwnedSemaphorePermit>,
+    /// The last field: by then the lease holds nothing of the model.
+    _occupied: Occupied,
 }
 
+struct Occupied(Arc<Model>);
+
 impl Lease {
+    fn new(model: &Arc<Model>, backend: Shared, turn: Option<OwnedSemaphorePermit>) -> Self {
+        Self { backend, _turn: turn, _occupied: Occupied(Arc::clone(model)) }
+    }
+
     #[must_use]
     pub fn backend(&self) -> &dyn Backend {
         &**self.backend
     }
 }
 
-impl Drop for Lease {
+impl Drop for Occupied {
     fn drop(&mut self) {
-        self.model.vacate();
+        self.0.vacate();
     }
 }
 

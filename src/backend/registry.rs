@@ -10,7 +10,7 @@ use futures_util::future::try_join_all;
 use indexmap::IndexMap;
 
 use super::{
-    Config, Heartbeat, Load, ModelCard, Readiness,
+    Config, Heartbeat, Load, Metric, ModelCard, Readiness,
     memory::Memory,
     model::{Model, Policy},
 };
@@ -143,11 +143,14 @@ impl Registry {
     pub async fn load(&self) -> Result<(), String> {
         let before = self.memory.set_limit(self.budget);
         let models = self.models();
-        let open = |required: bool| {
+        let wanted = |required: bool| {
             let wanted = move |policy: &Policy| policy.load == Load::Start && policy.required == required;
-            let open = models.iter().filter(|(_, model)| !model.lifecycle.is_loaded());
-            open.filter(move |(id, _)| self.policies.get(*id).is_some_and(wanted))
+            models.iter().filter(move |(id, _)| self.policies.get(*id).is_some_and(wanted))
         };
+        for (_, model) in wanted(true).chain(wanted(false)) {
+            model.pin(true);
+        }
+        let open = |required| wanted(required).filter(|(_, model)| !model.lifecycle.is_loaded());
         for (id, model) in open(false) {
             let (id, model) = (Arc::clone(id), Arc::clone(model));
             tokio::spawn(async move {
@@ -162,6 +165,7 @@ impl Registry {
         let loaded = try_join_all(required).await;
         if loaded.is_err() {
             self.memory.set_limit(before);
+            models.values().for_each(|model| model.pin(false));
         }
         loaded.map(drop)
     }
@@ -179,6 +183,18 @@ impl Registry {
             })
             .collect();
         if reasons.is_empty() { Readiness::Ready } else { Readiness::NotReady(reasons.join("; ")) }
+    }
+
+    /// What can be counted of all of them together.
+    #[must_use]
+    pub fn metrics(&self) -> Vec<Metric> {
+        let metric = |name, help, value| Metric { name, help, value };
+        let reserved = "Memory that models have, those that are loading or unloading included.";
+        let mut metrics = vec![metric("sconce_memory_reserved_bytes", reserved, self.memory.reserved())];
+        let budget = self.memory.limit();
+        metrics
+            .extend(budget.map(|budget| metric("sconce_memory_budget_bytes", "What they may have.", budget)));
+        metrics
     }
 
     /// The sign of life of each model that gives one.

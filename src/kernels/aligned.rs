@@ -1,5 +1,5 @@
 //! Memory that begins at a cache line, so that a vector of sixteen `f32` never straddles two.
-#![expect(unsafe_code, reason = "a vector of cache lines seen as a slice of elements")]
+#![expect(unsafe_code, reason = "cache lines or pages seen as a slice of elements")]
 
 use std::{
     marker::PhantomData,
@@ -9,6 +9,7 @@ use std::{
 };
 
 use half::{bf16, f16};
+use memmap2::MmapMut;
 
 /// Numbers, of which every bit pattern is a value.
 ///
@@ -31,9 +32,52 @@ unsafe impl Plain for u8 {}
 #[repr(align(64))]
 struct Line(#[expect(dead_code, reason = "read through the slice of elements")] [u8; 64]);
 
+/// What is at least as large gets pages of its own: they come zeroed when they are first touched, and go back to the
+/// system at once. An allocator would keep most of a model that is unloaded.
+const LARGE: usize = 256 << 10;
+
+enum Lines {
+    Heap(Vec<Line>),
+    Pages(MmapMut),
+}
+
+impl Lines {
+    fn zeroed(count: usize) -> Self {
+        let bytes = count * size_of::<Line>();
+        if bytes >= LARGE
+            && let Ok(pages) = MmapMut::map_anon(bytes)
+        {
+            advise(&pages);
+            return Self::Pages(pages);
+        }
+        Self::Heap(vec![Line([0; 64]); count])
+    }
+
+    fn count(&self) -> usize {
+        match self {
+            Self::Heap(lines) => lines.len(),
+            Self::Pages(pages) => pages.len() / size_of::<Line>(),
+        }
+    }
+
+    fn as_ptr(&self) -> *const u8 {
+        match self {
+            Self::Heap(lines) => lines.as_ptr().cast(),
+            Self::Pages(pages) => pages.as_ptr(),
+        }
+    }
+
+    fn as_mut_ptr(&mut self) -> *mut u8 {
+        match self {
+            Self::Heap(lines) => lines.as_mut_ptr().cast(),
+            Self::Pages(pages) => pages.as_mut_ptr(),
+        }
+    }
+}
+
 /// A slice of zeros to begin with, aligned to 64 bytes.
 pub struct Aligned<T> {
-    lines: Vec<Line>,
+    lines: Lines,
     len: usize,
     element: PhantomData<T>,
 }
@@ -41,36 +85,30 @@ pub struct Aligned<T> {
 impl<T: Plain> Aligned<T> {
     #[must_use]
     pub fn zeroed(len: usize) -> Self {
-        let count = (len * size_of::<T>()).div_ceil(size_of::<Line>());
-        let mut lines = Vec::with_capacity(count);
-        advise(&lines);
-        lines.resize(count, Line([0; 64]));
-        Self { lines, len, element: PhantomData }
+        Self { lines: Lines::zeroed(lines(len, size_of::<T>())), len, element: PhantomData }
     }
 
     /// Makes room for `len` elements; what is in them is not specified.
     pub fn resize(&mut self, len: usize) {
-        let lines = (len * size_of::<T>()).div_ceil(size_of::<Line>());
-        if lines > self.lines.len() {
-            self.lines.resize(lines, Line([0; 64]));
+        let count = lines(len, size_of::<T>());
+        if count > self.lines.count() {
+            self.lines = Lines::zeroed(count);
         }
         self.len = len;
     }
 }
 
+fn lines(len: usize, size: usize) -> usize {
+    (len * size).div_ceil(size_of::<Line>())
+}
+
 /// Asks for large pages, before the first touch: weights are read front to back, and small pages end every 4 KiB.
-fn advise(lines: &Vec<Line>) {
+fn advise(pages: &MmapMut) {
     const LARGE: usize = 4 << 20;
-    let bytes = lines.capacity() * size_of::<Line>();
     #[cfg(target_os = "linux")]
-    if bytes >= LARGE {
-        use rustix::mm::{Advice, madvise};
-        let start = lines.as_ptr().addr().next_multiple_of(4096);
-        let end = (lines.as_ptr().addr() + bytes) / 4096 * 4096;
-        // SAFETY: whole pages of memory that is ours; the advice changes no contents. Refused, it changes nothing.
-        let _ = unsafe {
-            madvise(lines.as_ptr().with_addr(start).cast_mut().cast(), end - start, Advice::LinuxHugepage)
-        };
+    if pages.len() >= LARGE {
+        // Refused, it changes nothing.
+        let _ = pages.advise(memmap2::Advice::HugePage);
     }
 }
 
@@ -83,7 +121,7 @@ impl<T: Plain> Default for Aligned<T> {
 impl<T: Plain> Deref for Aligned<T> {
     type Target = [T];
     fn deref(&self) -> &[T] {
-        // SAFETY: the lines are initialised bytes, long and aligned enough for `len` elements of a `Plain` type.
+        // SAFETY: lines and pages are initialised bytes, long and aligned enough for `len` elements of a `Plain` type.
         unsafe { slice::from_raw_parts(self.lines.as_ptr().cast(), self.len) }
     }
 }

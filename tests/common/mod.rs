@@ -191,7 +191,7 @@ pub(crate) fn with(mut body: Value, fields: Value) -> Value {
 /// A value of `/metrics`, summed over the models.
 pub(crate) async fn metric(server: &TestServer, name: &str) -> u64 {
     let text = server.get("/metrics").await.text().await.unwrap();
-    let of_name = |line: &&str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with('{'));
+    let of_name = |line: &&str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']));
     text.lines().filter(of_name).map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap()).sum()
 }
 

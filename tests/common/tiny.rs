@@ -21,6 +21,11 @@ pub(crate) enum Stored {
 
 /// Writes a model in Hugging Face's layout: configuration, weights, tokenizer, chat template.
 pub(crate) fn write(directory: &Path, stored: Stored) {
+    write_another(directory, stored, 1);
+}
+
+/// One with other weights for each seed.
+pub(crate) fn write_another(directory: &Path, stored: Stored, seed: u64) {
     let tokenizer = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/tokenizers/byte_level.json");
     let tokenizer: Value = serde_json::from_slice(&fs::read(tokenizer).unwrap()).unwrap();
     let vocabulary = tokenizer["model"]["vocab"].as_object().unwrap().len()
@@ -38,7 +43,7 @@ pub(crate) fn write(directory: &Path, stored: Stored) {
     fs::write(directory.join("tokenizer.json"), tokenizer.to_string()).unwrap();
     fs::write(directory.join("tokenizer_config.json"), json!({ "chat_template": template }).to_string())
         .unwrap();
-    fs::write(directory.join("model.safetensors"), weights(vocabulary, stored)).unwrap();
+    fs::write(directory.join("model.safetensors"), weights(vocabulary, stored, seed)).unwrap();
 }
 
 /// A daemon that serves it, ready.
@@ -62,7 +67,7 @@ pub(crate) fn comparable(mut answer: Value) -> String {
 }
 
 /// The file's format: a little-endian length, a JSON header, the tensors (github.com/huggingface/safetensors).
-fn weights(vocabulary: usize, stored: Stored) -> Vec<u8> {
+fn weights(vocabulary: usize, stored: Stored, seed: u64) -> Vec<u8> {
     let mut tensors = vec![
         ("model.embed_tokens.weight".to_owned(), vec![vocabulary, HIDDEN]),
         ("lm_head.weight".to_owned(), vec![vocabulary, HIDDEN]),
@@ -85,7 +90,7 @@ fn weights(vocabulary: usize, stored: Stored) -> Vec<u8> {
     }
     let mut header = serde_json::Map::new();
     let mut data: Vec<u8> = Vec::new();
-    let mut state = 1u64;
+    let mut state = seed;
     for (name, shape) in tensors {
         let begin = data.len();
         let norm = shape.len() == 1;

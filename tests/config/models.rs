@@ -95,6 +95,21 @@ fn a_proxied_model_needs_an_upstream() {
 }
 
 #[test]
+fn what_only_lazy_models_have() {
+    let needs = "idle_unload: needs `load = \"lazy\"` as well";
+    assert_has(&Place::new().etc("idle_unload = '1m'").problems(), &["etc.toml: ", needs]);
+    assert_has(&Place::new().etc("models.a.idle_unload = '1m'").problems(), &["etc.toml: models.a.", needs]);
+    let proxied = "proxy.base_url = 'http://a'\n[models.a]\nbackend = 'proxy'";
+    assert_has(
+        &Place::new().etc(&format!("{proxied}\nload = 'lazy'")).problems(),
+        &["etc.toml: models.a.load: a proxied model takes no memory here"],
+    );
+    // For those that can, at the top level; the others are as they always are.
+    Place::new().etc(&format!("load = 'lazy'\nidle_unload = '1m'\n{proxied}\n[models.b]")).config();
+    Place::new().etc("load = 'lazy'\nidle_unload = '1m'\n[models.a]\n[models.b]\nload = 'start'").config();
+}
+
+#[test]
 fn an_upstream_takes_from_the_proxy_what_it_does_not_say() {
     let place = Place::new().etc(
         r#"

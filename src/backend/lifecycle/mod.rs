@@ -83,7 +83,7 @@ impl State {
     }
 }
 
-/// A model that has memory and may be asked to give it back.
+/// A model that has memory.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Resident {
     pub(super) bytes: u64,
@@ -211,3 +211,6 @@ impl Lifecycle {
         ]
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,7 +11,7 @@ use super::{Phase, Resident, State};
 use crate::backend::model::Model;
 
 impl Model {
-    /// What it has of the memory, where it is lazy; `None` where that is nothing.
+    /// What it has of the memory; `None` where that is nothing.
     pub(in crate::backend) fn resident(&self) -> Option<Resident> {
         let state = self.lifecycle.state();
         let (bytes, leaves) = match &state.phase {
@@ -20,8 +20,7 @@ impl Model {
             Phase::Unloading(bytes) => (*bytes, true),
             Phase::Unloaded | Phase::Loading(None) | Phase::Failed { .. } => return None,
         };
-        // One that leaves does so whatever it is.
-        (leaves || self.is_lazy()).then_some(Resident { bytes, used: state.used, leaves })
+        Some(Resident { bytes, used: state.used, leaves })
     }
 
     /// Takes no new request for as long as it is held.
@@ -33,7 +32,7 @@ impl Model {
     /// `false` where it is not loaded or busy.
     pub(in crate::backend) fn unload_if_idle(self: &Arc<Self>, why: &str) -> bool {
         let mut state = self.lifecycle.state();
-        let idle = matches!(state.phase, Phase::Loaded(_)) && !state.is_busy() && self.is_lazy();
+        let idle = matches!(state.phase, Phase::Loaded(_)) && !state.is_busy() && self.may_go();
         if idle {
             self.unload(&mut state, why);
         }
