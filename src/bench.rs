@@ -163,7 +163,13 @@ fn measure(model: &mut dyn Forward, test: &Test) -> Result<(), ForwardError> {
         Test::Prefill(tokens) => {
             let prompt: Vec<u32> = (0..tokens).map(|i| token(0, i)).collect();
             let blocks: Vec<u32> = (0..test.blocks() as u32).collect();
-            model.forward(&[Chunk { tokens: &prompt, start: 0, blocks: &blocks, rows: Rows::Last }])?;
+            model.forward(&[Chunk {
+                tokens: &prompt,
+                start: 0,
+                blocks: &blocks,
+                rows: Rows::Last,
+                adapter: None,
+            }])?;
         }
         Test::Decode { sequences, tokens } => {
             let each = tokens.div_ceil(BLOCK) as u32;
@@ -177,6 +183,7 @@ fn measure(model: &mut dyn Forward, test: &Test) -> Result<(), ForwardError> {
                     start: i,
                     blocks,
                     rows: Rows::Last,
+                    adapter: None,
                 };
                 let chunks: Vec<Chunk<'_>> =
                     next.iter().zip(blocks.iter().map(Vec::as_slice)).map(chunk).collect();

@@ -13,7 +13,9 @@ pub struct Request {
     /// Report the logprob of each token of the prompt, and of this many likeliest ones. Runs the whole prompt: known
     /// prefixes have no logits.
     pub prompt_logprobs: Option<usize>,
-    /// Requests find each other's prefixes only where this is equal: the adapter, or a tenant that shares with nobody.
+    /// The number of the model's adapter that it runs through, where it has one.
+    pub adapter: Option<u32>,
+    /// Requests find each other's prefixes only where this is equal, and the adapter: a tenant that shares with nobody.
     pub cache_seed: u64,
 }
 

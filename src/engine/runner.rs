@@ -121,7 +121,7 @@ impl Runner {
 
     fn accept(&mut self, submission: Submission) {
         let Submission { id, request, seed, events, link, place } = submission;
-        let Request { prompt, choices, sampling, prompt_logprobs, cache_seed } = request;
+        let Request { prompt, choices, sampling, prompt_logprobs, adapter, cache_seed } = request;
         let settings = Arc::new(sampling);
         let sampler = |choice| (choice, Sampler::new(Arc::clone(&settings), seed, choice, &prompt));
         let samplers = (0..choices).map(sampler).collect();
@@ -131,7 +131,7 @@ impl Runner {
         }
         for choice in 0..choices {
             let scores = choice == 0 && prompt_logprobs.is_some();
-            let sequence = Sequence::new(prompt.clone(), cache_seed, scores);
+            let sequence = Sequence::new(prompt.clone(), cache_seed, scores).through(adapter);
             self.scheduler.add(SequenceId { request: id, choice }, sequence);
         }
         self.requests.insert(id, active);

@@ -157,7 +157,8 @@ impl Scheduler {
         let chunk = |run: &Run| {
             let sequence = self.sequences.get(&run.id)?;
             let tokens = &sequence.tokens[run.start..run.start + run.len];
-            Some(Chunk { tokens, start: run.start, blocks: sequence.blocks(), rows: run.rows })
+            let (blocks, adapter) = (sequence.blocks(), sequence.adapter);
+            Some(Chunk { tokens, start: run.start, blocks, rows: run.rows, adapter })
         };
         batch.iter().filter_map(chunk).collect()
     }

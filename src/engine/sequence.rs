@@ -75,6 +75,8 @@ pub struct Sequence {
     /// Of the whole blocks of `tokens`, as far as they were needed.
     keys: Vec<Key>,
     seed: u64,
+    /// The number of the adapter that it runs through.
+    pub(super) adapter: Option<u32>,
     /// Prompt tokens that a prefix hit spared when it first ran.
     pub(super) cached: Option<usize>,
     /// The logits of its prompt's rows are wanted; until then prefixes must be computed, not found.
@@ -93,10 +95,17 @@ impl Sequence {
             table: BlockTable::default(),
             keys: Vec::new(),
             seed,
+            adapter: None,
             cached: None,
             wants_prompt_rows,
             paused: false,
         }
+    }
+
+    /// The same through an adapter, which keys and values depend on.
+    #[must_use]
+    pub fn through(self, adapter: Option<u32>) -> Self {
+        Self { adapter, ..self }
     }
 
     /// Prompt and answer.
@@ -157,10 +166,16 @@ impl Sequence {
     /// Keys of its first `count` whole blocks.
     pub(super) fn keys(&mut self, count: usize) -> &[Key] {
         for block in self.keys.len()..count {
-            let parent = self.keys.last().copied().unwrap_or_else(|| Key::root(self.seed));
+            let parent = self.keys.last().copied().unwrap_or_else(|| self.root());
             self.keys.push(parent.child(&self.tokens[block * BLOCK..(block + 1) * BLOCK]));
         }
         &self.keys[..count]
+    }
+
+    /// An adapter's is that of a block with its number alone, which no block of tokens is.
+    fn root(&self) -> Key {
+        let root = Key::root(self.seed);
+        self.adapter.map_or(root, |adapter| root.child(&[adapter]))
     }
 
     /// Takes its blocks away. It starts over when it is admitted again.

@@ -1,8 +1,12 @@
 //! From named tensors to packed weights.
 
-use std::{cell::RefCell, collections::BTreeSet};
+use std::{
+    cell::{Cell, RefCell},
+    collections::BTreeSet,
+};
 
 use super::{
+    adapter::{Adapter, Layer, Term},
     description::{Attention, FusedOrder, HeadNorm, Linear as LinearName, Norm as NormName, Projections},
     error::LoadError,
     tensors::{Tensor, Tensors},
@@ -17,9 +21,15 @@ const IGNORED: [&str; 5] =
 pub(super) struct Linear {
     pub(super) matrix: Matrix,
     pub(super) bias: Option<Vec<f32>>,
+    /// What each adapter adds, by its number; empty where there is none.
+    pub(super) adapters: Vec<Vec<Term>>,
 }
 
 impl Linear {
+    pub(super) fn new(matrix: Matrix, bias: Option<Vec<f32>>) -> Self {
+        Self { matrix, bias, adapters: Vec::new() }
+    }
+
     /// `x` [rows, inputs] into `out` [rows, outputs].
     pub(super) fn apply(&self, cpu: &Cpu, x: &[f32], out: &mut [f32]) {
         self.matrix.matmul(cpu, x, self.bias.as_deref(), out);
@@ -30,10 +40,14 @@ impl Linear {
 pub(super) struct Builder<'a> {
     pub(super) cpu: &'a Cpu,
     tensors: &'a dyn Tensors,
+    adapters: &'a [Adapter],
     /// Taken off the names that the description gives.
     strip: &'static str,
     transposed: bool,
     used: RefCell<BTreeSet<String>>,
+    /// By each adapter.
+    used_by_adapters: RefCell<Vec<Vec<String>>>,
+    adapts: Cell<bool>,
 }
 
 impl<'a> Builder<'a> {
@@ -41,11 +55,29 @@ impl<'a> Builder<'a> {
     pub(super) fn new(
         cpu: &'a Cpu,
         tensors: &'a dyn Tensors,
+        adapters: &'a [Adapter],
         prefix: &'static str,
         transposed: bool,
     ) -> Self {
         let bare = !tensors.names().iter().any(|name| name.starts_with(prefix));
-        Self { cpu, tensors, strip: if bare { prefix } else { "" }, transposed, used: RefCell::default() }
+        Self {
+            cpu,
+            tensors,
+            adapters,
+            strip: if bare { prefix } else { "" },
+            transposed,
+            used: RefCell::default(),
+            used_by_adapters: RefCell::new(vec![Vec::new(); adapters.len()]),
+            adapts: Cell::new(true),
+        }
+    }
+
+    /// What is built by `build` has no adapters, so that those for it are refused in the end.
+    pub(super) fn unadapted<T>(&self, build: impl FnOnce() -> T) -> T {
+        let before = self.adapts.replace(false);
+        let built = build();
+        self.adapts.set(before);
+        built
     }
 
     /// The tensor of that shape.
@@ -81,7 +113,7 @@ impl<'a> Builder<'a> {
     ) -> Result<Linear, LoadError> {
         let table = self.tensor(&format!("{}.weight", head.name), &[vocabulary, hidden])?;
         let bias = head.bias.then(|| self.vector(&format!("{}.bias", head.name), vocabulary)).transpose()?;
-        Ok(Linear { matrix: self.pack(&table, vocabulary, hidden), bias })
+        Ok(Linear::new(self.pack(&table, vocabulary, hidden), bias))
     }
 
     /// A matrix of a table's rows.
@@ -134,7 +166,33 @@ impl<'a> Builder<'a> {
         let rows: Vec<Row<'_>> = order.iter().map(|&i| all[i]).collect();
         let bias = parts.iter().any(|(linear, _)| linear.bias);
         let bias = bias.then(|| order.iter().map(|&i| biases[i]).collect());
-        Ok(Linear { matrix: Matrix::pack(self.cpu, inputs, &rows), bias })
+        let adapters = self.adapted(parts, inputs, &order)?;
+        Ok(Linear { adapters, ..Linear::new(Matrix::pack(self.cpu, inputs, &rows), bias) })
+    }
+
+    /// What each adapter adds to a product of these parts. Parts stay in one piece, in whatever order within.
+    fn adapted(
+        &self,
+        parts: &[(&LinearName, usize)],
+        inputs: usize,
+        order: &[usize],
+    ) -> Result<Vec<Vec<Term>>, LoadError> {
+        if !self.adapts.get() {
+            return Ok(Vec::new());
+        }
+        let mut used = self.used_by_adapters.borrow_mut();
+        let each = |(adapter, used): (&Adapter, &mut Vec<String>)| {
+            let mut terms = Vec::new();
+            let mut first = 0;
+            for (linear, outputs) in parts {
+                let own: Vec<usize> = order[first..first + outputs].iter().map(|row| row - first).collect();
+                let layer = Layer { name: &linear.name, outputs: *outputs, inputs, first, order: &own };
+                terms.extend(adapter.term(self.cpu, &layer, used)?);
+                first += outputs;
+            }
+            Ok(terms)
+        };
+        self.adapters.iter().zip(&mut *used).map(each).collect()
     }
 
     /// Queries, keys and values of all heads, in this order.
@@ -208,6 +266,9 @@ impl<'a> Builder<'a> {
 
     /// Fails when tensors are left over: the model would not be what its file says.
     pub(super) fn finish(self, tied_head: Option<&str>) -> Result<(), LoadError> {
+        for (adapter, used) in self.adapters.iter().zip(&*self.used_by_adapters.borrow()) {
+            adapter.finish(used)?;
+        }
         let used = self.used.into_inner();
         let known = |name: &String| {
             used.contains(name)

@@ -3,7 +3,9 @@
 use std::path::Path;
 
 use super::{
-    Forward, architectures,
+    Forward,
+    adapter::Adapter,
+    architectures,
     config::Config,
     decoder::{self, Decoder},
     description::Description,
@@ -50,6 +52,7 @@ pub struct Memory {
 /// A model whose headers have been read.
 pub struct Model {
     source: Source,
+    adapters: Vec<Adapter>,
     progress: Box<Progress>,
 }
 
@@ -71,7 +74,7 @@ pub fn open(path: &Path) -> Result<Model, LoadError> {
     } else {
         Source::Gguf(Gguf::open(path)?)
     };
-    Ok(Model { source, progress: Box::new(|_, _| {}) })
+    Ok(Model { source, adapters: Vec::new(), progress: Box::new(|_, _| {}) })
 }
 
 /// Opens a model that is part of the program: the contents of its `config.json` and of one safetensors file.
@@ -80,7 +83,7 @@ pub fn open(path: &Path) -> Result<Model, LoadError> {
 /// When one of them is malformed.
 pub fn open_embedded(config: &str, weights: &'static [u8]) -> Result<Model, LoadError> {
     let source = Source::Directory { config: Config::parse(config)?, tensors: Directory::embedded(weights)? };
-    Ok(Model { source, progress: Box::new(|_, _| {}) })
+    Ok(Model { source, adapters: Vec::new(), progress: Box::new(|_, _| {}) })
 }
 
 impl Model {
@@ -92,6 +95,18 @@ impl Model {
     #[must_use]
     pub fn telling(self, progress: impl Fn(usize, usize) + Send + 'static) -> Self {
         Self { progress: Box::new(progress), ..self }
+    }
+
+    /// Adapters that chunks name by their places here.
+    ///
+    /// # Errors
+    /// When the model is a GGUF file: its rows may be in another order than those that the adapter was trained on.
+    pub fn adapted(self, adapters: Vec<Adapter>) -> Result<Self, LoadError> {
+        if let (Source::Gguf(gguf), [_, ..]) = (&self.source, &adapters[..]) {
+            let reason = "adapters need a base in safetensors".to_owned();
+            return Err(LoadError::Format { path: gguf.path().to_owned(), reason });
+        }
+        Ok(Self { adapters, ..self })
     }
 
     pub(super) fn describe(&self, options: &Options) -> Result<Description, LoadError> {
@@ -143,7 +158,8 @@ impl Model {
         };
         Ok(Memory {
             mapped: tensors.bytes(),
-            weights: loaded.filter_map(packed).sum(),
+            weights: loaded.filter_map(packed).sum::<u64>()
+                + self.adapters.iter().map(Adapter::bytes).sum::<u64>(),
             block: decoder::block_bytes(&description, options.kv) as u64,
             row: row_bytes(&description),
         })
@@ -156,7 +172,14 @@ impl Model {
     pub fn load(self, options: &Options) -> Result<Box<dyn Forward>, LoadError> {
         let description = self.describe(options)?;
         let cpu = Cpu::new(options.isa, options.threads);
-        Ok(Box::new(Decoder::build(cpu, &description, self.tensors(), options.kv, &*self.progress)?))
+        Ok(Box::new(Decoder::build(
+            cpu,
+            &description,
+            self.tensors(),
+            &self.adapters,
+            options.kv,
+            &*self.progress,
+        )?))
     }
 }
 

@@ -11,8 +11,10 @@
 //! - `summary`: what the headers tell.
 //! - `builder`: from named tensors to packed weights.
 //! - `decoder`: the forward pass, one for all.
+//! - [`adapter`]: what a LoRA adapter adds to it.
 //! - [`loader`]: all of it together.
 
+pub mod adapter;
 mod architectures;
 mod builder;
 pub mod config;
@@ -27,6 +29,7 @@ mod summary;
 mod tensors;
 
 pub use crate::kernels::{Isa, attention::KvType, heap::trim as trim_heap, pool::cores};
+pub use adapter::Adapter;
 pub use architectures::supported;
 pub use error::LoadError;
 pub use gguf::{TextMetadata, WrongKind};
@@ -64,6 +67,8 @@ pub struct Chunk<'a> {
     /// hold what earlier chunks put there.
     pub blocks: &'a [u32],
     pub rows: Rows,
+    /// The number of the adapter that its rows go through, where they have one.
+    pub adapter: Option<u32>,
 }
 
 /// Why a forward pass failed. The model stays usable.

@@ -77,6 +77,16 @@ impl Directory {
         }
     }
 
+    /// Maps one file.
+    ///
+    /// # Errors
+    /// When it is missing, cut short or malformed.
+    pub(super) fn file(file: &Path) -> Result<Self, LoadError> {
+        let mut entries = BTreeMap::new();
+        read_file(file, &mut entries)?;
+        Ok(Self { entries, files: vec![file.to_owned()] })
+    }
+
     /// By name.
     pub(super) fn files(&self) -> impl Iterator<Item = &Path> {
         self.files.iter().map(PathBuf::as_path)

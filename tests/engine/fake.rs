@@ -196,5 +196,5 @@ pub(crate) fn engine() -> Engine {
 /// One greedy answer.
 pub(crate) fn request(prompt: Vec<u32>, max_tokens: usize) -> Request {
     let sampling = Sampling::greedy(max_tokens);
-    Request { prompt, choices: 1, sampling, prompt_logprobs: None, cache_seed: 0 }
+    Request { prompt, choices: 1, sampling, prompt_logprobs: None, adapter: None, cache_seed: 0 }
 }

@@ -47,6 +47,7 @@ fn requests() -> Vec<Request> {
             choices: dice.pick(&[1, 1, 1, 2, 3, 5]),
             sampling: sampling(&mut dice),
             prompt_logprobs: dice.chance(10).then(|| dice.below(3)),
+            adapter: None,
             cache_seed: dice.below(2) as u64,
         }
     };

@@ -78,25 +78,36 @@ pub(crate) struct Run {
     pub(crate) tokens: Vec<u32>,
     pub(crate) done: usize,
     pub(crate) blocks: Vec<u32>,
+    pub(crate) adapter: Option<u32>,
 }
 
 impl Run {
     pub(crate) fn new(tokens: &[u32], blocks: &[u32]) -> Self {
-        Self { tokens: tokens.to_vec(), done: 0, blocks: blocks.to_vec() }
+        Self { tokens: tokens.to_vec(), done: 0, blocks: blocks.to_vec(), adapter: None }
     }
 
     /// The next `count` tokens.
     pub(crate) fn chunk(&self, count: usize, rows: Rows) -> Chunk<'_> {
         let tokens = &self.tokens[self.done..self.done + count];
-        Chunk { tokens, start: self.done, blocks: &self.blocks, rows }
+        Chunk { tokens, start: self.done, blocks: &self.blocks, rows, adapter: self.adapter }
     }
 }
 
 /// Logits of the input's last row, then greedy tokens one by one.
 pub(crate) fn answer(model: &mut dyn Forward, input: &[u32], count: usize) -> (Vec<f32>, Vec<u32>) {
+    answer_through(model, None, input, count)
+}
+
+/// The same through an adapter.
+pub(crate) fn answer_through(
+    model: &mut dyn Forward,
+    adapter: Option<u32>,
+    input: &[u32],
+    count: usize,
+) -> (Vec<f32>, Vec<u32>) {
     let blocks: Vec<u32> = (0..(input.len() + count).div_ceil(BLOCK) as u32).collect();
     model.allocate(blocks.len()).unwrap();
-    let mut run = Run::new(input, &blocks);
+    let mut run = Run { adapter, ..Run::new(input, &blocks) };
     let first = model.forward(&[run.chunk(input.len(), Rows::Last)]).unwrap();
     run.done = input.len();
     let mut logits = first.clone();

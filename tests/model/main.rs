@@ -7,5 +7,6 @@ mod files;
 mod gguf;
 mod golden;
 mod invariance;
+mod lora;
 mod refusals;
 mod weights;

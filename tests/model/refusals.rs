@@ -88,12 +88,13 @@ fn a_batch_that_does_not_fit_is_refused_and_the_model_stays_usable() {
     let mut model = case.load(&case.configs[0], &case.options(1));
     model.allocate(2).unwrap();
     let blocks = [0, 1];
-    let chunk = Chunk { tokens: &[1, 2, 3], start: 0, blocks: &blocks, rows: Rows::Last };
+    let chunk = Chunk { tokens: &[1, 2, 3], start: 0, blocks: &blocks, rows: Rows::Last, adapter: None };
     let wrong = [
         Chunk { tokens: &[128], ..chunk },
         Chunk { start: 30, ..chunk },
         Chunk { start: 300, ..chunk },
         Chunk { blocks: &[5], ..chunk },
+        Chunk { adapter: Some(0), ..chunk },
     ];
     for chunk in wrong {
         assert!(model.forward(&[chunk]).is_err());

@@ -126,7 +126,14 @@ impl Loaded {
             prompt_tokens: prompt.len() as u64,
         };
         let prompt_logprobs = logprobs.filter(|_| echo);
-        let request = engine::Request { prompt, choices: best_of, sampling, prompt_logprobs, cache_seed: 0 };
+        let request = engine::Request {
+            prompt,
+            choices: best_of,
+            sampling,
+            prompt_logprobs,
+            adapter: None,
+            cache_seed: 0,
+        };
         Ok(Prepared { request, plan })
     }
 

@@ -89,7 +89,7 @@ impl Experts {
             for (input, row) in input.chunks_exact_mut(self.hidden).zip(&mine) {
                 input.copy_from_slice(&x[row * self.hidden..(row + 1) * self.hidden]);
             }
-            expert.forward(cpu, input, output, mlp);
+            expert.forward(cpu, input, output, mlp, None);
             for (output, &row) in output.chunks_exact(self.hidden).zip(&mine) {
                 add_row(cpu.isa, &mut out[row * self.hidden..(row + 1) * self.hidden], output, weight(row));
             }
@@ -99,7 +99,7 @@ impl Experts {
             gate.apply(cpu, x, weights);
             cpu.isa.run(Sigmoid(weights));
             output.resize(rows * self.hidden);
-            shared.forward(cpu, x, output, mlp);
+            shared.forward(cpu, x, output, mlp, None);
             for (row, output) in output.chunks_exact(self.hidden).enumerate() {
                 add_row(cpu.isa, &mut out[row * self.hidden..(row + 1) * self.hidden], output, weights[row]);
             }
@@ -155,14 +155,14 @@ fn stacked(
     let expert = |e: usize| Mlp {
         gated: true,
         inner,
-        up: Linear {
-            matrix: matrix(&up, e, &order, hidden),
-            bias: Some(order.iter().map(|row| up_bias[e * 2 * inner + row]).collect()),
-        },
-        down: Linear {
-            matrix: matrix(&down, e, &in_order, inner),
-            bias: Some(down_bias[e * hidden..(e + 1) * hidden].to_vec()),
-        },
+        up: Linear::new(
+            matrix(&up, e, &order, hidden),
+            Some(order.iter().map(|row| up_bias[e * 2 * inner + row]).collect()),
+        ),
+        down: Linear::new(
+            matrix(&down, e, &in_order, inner),
+            Some(down_bias[e * hidden..(e + 1) * hidden].to_vec()),
+        ),
         activation,
     };
     Ok((0..count).map(expert).collect())

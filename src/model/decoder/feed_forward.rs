@@ -4,6 +4,7 @@ use super::experts::{self, Experts};
 use crate::{
     kernels::{Aligned, Cpu, activation::Activation},
     model::{
+        adapter::Adapted,
         builder::{Builder, Linear},
         description::{self, Up},
         error::LoadError,
@@ -32,15 +33,23 @@ impl FeedForward {
                 Self::Dense(Mlp::build(builder, mlp, layer.activation, hidden)?)
             }
             description::FeedForward::Experts(experts) => {
-                Self::Experts(Box::new(Experts::build(builder, experts, layer.activation, hidden)?))
+                let build = || Experts::build(builder, experts, layer.activation, hidden);
+                Self::Experts(Box::new(builder.unadapted(build)?))
             }
         })
     }
 
     /// `x` [rows, hidden] into `out` of the same shape.
-    pub(super) fn forward(&self, cpu: &Cpu, x: &[f32], out: &mut [f32], scratch: &mut Scratch) {
+    pub(super) fn forward(
+        &self,
+        cpu: &Cpu,
+        x: &[f32],
+        out: &mut [f32],
+        scratch: &mut Scratch,
+        adapted: &mut Adapted,
+    ) {
         match self {
-            Self::Dense(mlp) => mlp.forward(cpu, x, out, &mut scratch.mlp),
+            Self::Dense(mlp) => mlp.forward(cpu, x, out, &mut scratch.mlp, Some(adapted)),
             Self::Experts(experts) => experts.forward(cpu, x, out, &mut scratch.mlp, &mut scratch.experts),
         }
     }
@@ -79,16 +88,30 @@ impl Mlp {
         Ok(Self { gated, inner, up, down, activation })
     }
 
-    pub(super) fn forward(&self, cpu: &Cpu, x: &[f32], out: &mut [f32], scratch: &mut MlpScratch) {
+    /// `adapted` knows the rows that have an adapter, where the feed-forward may have any.
+    pub(super) fn forward(
+        &self,
+        cpu: &Cpu,
+        x: &[f32],
+        out: &mut [f32],
+        scratch: &mut MlpScratch,
+        mut adapted: Option<&mut Adapted>,
+    ) {
         let rows = x.len() / self.up.matrix.k();
         scratch.up.resize(rows * self.up.matrix.n());
         scratch.inner.resize(rows * self.inner);
         self.up.apply(cpu, x, &mut scratch.up);
+        if let Some(adapted) = &mut adapted {
+            adapted.add(cpu, &self.up, x, &mut scratch.up);
+        }
         if self.gated {
             self.activation.gate(cpu, &scratch.up, self.inner, &mut scratch.inner);
         } else {
             self.activation.apply(cpu, &scratch.up, self.inner, &mut scratch.inner);
         }
         self.down.apply(cpu, &scratch.inner, out);
+        if let Some(adapted) = adapted {
+            adapted.add(cpu, &self.down, &scratch.inner, out);
+        }
     }
 }

@@ -85,7 +85,7 @@ impl Layer {
         places: &[Place<'_>],
         scratch: &mut Scratch,
     ) {
-        let Scratch { x, normed, qkv, context, branch, other, feed_forward, angles } = scratch;
+        let Scratch { x, normed, qkv, context, branch, other, feed_forward, angles, adapted } = scratch;
         let size = places.len() * self.hidden;
         for buffer in [&mut *normed, &mut *branch, &mut *other] {
             buffer.resize(size);
@@ -93,11 +93,13 @@ impl Layer {
         normalise(cpu, self.before_attention.as_ref(), x, normed);
         qkv.resize(places.len() * self.projections.matrix.n());
         self.projections.apply(cpu, normed, qkv);
+        adapted.add(cpu, &self.projections, normed, qkv);
         self.turn(cpu, rotary, angles, qkv);
         self.remember(cache, places, qkv);
         context.resize(places.len() * self.query_width());
         self.attention.attend(cpu, cache, places, (&qkv[..], self.projections.matrix.n()), context);
         self.output.apply(cpu, context, branch);
+        adapted.add(cpu, &self.output, context, branch);
         if let Some(norm) = &self.after_attention {
             norm.apply_in_place(cpu, branch);
         }
@@ -110,7 +112,7 @@ impl Layer {
             add_scaled(cpu, x, branch, self.hidden, self.residual_multiplier);
             normalise(cpu, self.before_feed_forward.as_ref(), x, normed);
         }
-        self.feed_forward.forward(cpu, normed, other, feed_forward);
+        self.feed_forward.forward(cpu, normed, other, feed_forward, adapted);
         if let Some(norm) = &self.after_feed_forward {
             norm.apply_in_place(cpu, other);
         }

@@ -11,6 +11,7 @@ mod layer;
 
 use super::{
     BLOCK, Chunk, Forward, ForwardError, Rows, Shape,
+    adapter::{Adapted, Adapter},
     builder::{Builder, Linear},
     description::Description,
     error::LoadError,
@@ -38,6 +39,7 @@ pub(super) struct Decoder {
     head: Linear,
     logit_multiplier: f32,
     logit_soft_cap: Option<f32>,
+    adapters: usize,
     kv: KvType,
     cache: Vec<KvLayer>,
     blocks: usize,
@@ -68,6 +70,7 @@ struct Scratch {
     feed_forward: feed_forward::Scratch,
     /// For each rotary table, cosines and sines of each row.
     angles: Vec<Aligned<f32>>,
+    adapted: Adapted,
 }
 
 impl Decoder {
@@ -75,16 +78,17 @@ impl Decoder {
         cpu: Cpu,
         description: &Description,
         tensors: &dyn Tensors,
+        adapters: &[Adapter],
         kv: KvType,
         progress: &Progress,
     ) -> Result<Self, LoadError> {
         let Description { vocabulary, hidden, context_length, .. } = *description;
-        let builder = Builder::new(&cpu, tensors, description.prefix, description.transposed);
+        let builder = Builder::new(&cpu, tensors, adapters, description.prefix, description.transposed);
         let table = format!("{}.weight", description.embedding.tokens);
         let tokens = builder.tensor(&table, &[vocabulary, hidden])?;
         let head = match &description.head {
             Some(head) => builder.head(head, vocabulary, hidden)?,
-            None => Linear { matrix: builder.pack(&tokens, vocabulary, hidden), bias: None },
+            None => Linear::new(builder.pack(&tokens, vocabulary, hidden), None),
         };
         let position_rows = |(name, first): &(String, usize)| {
             let rows = builder.table(&format!("{name}.weight"), context_length + first, hidden)?;
@@ -117,6 +121,7 @@ impl Decoder {
             head,
             logit_multiplier: description.logit_multiplier,
             logit_soft_cap: description.logit_soft_cap,
+            adapters: adapters.len(),
             kv,
             cache: Vec::new(),
             blocks: 0,
@@ -138,6 +143,9 @@ impl Decoder {
             }
             if let Some(block) = chunk.blocks.iter().find(|block| **block as usize >= self.blocks) {
                 return Err(ForwardError(format!("block {block} of {}", self.blocks)));
+            }
+            if let Some(adapter) = chunk.adapter.filter(|adapter| *adapter as usize >= self.adapters) {
+                return Err(ForwardError(format!("adapter {adapter} of {}", self.adapters)));
             }
             if let Some(token) = chunk.tokens.iter().find(|token| **token as usize >= self.shape.vocabulary) {
                 return Err(ForwardError(format!("token {token} of {}", self.shape.vocabulary)));
@@ -241,6 +249,8 @@ impl Forward for Decoder {
             return Ok(Vec::new());
         }
         self.embed(chunks, &places);
+        let adapters = chunks.iter().flat_map(|chunk| chunk.tokens.iter().map(|_| chunk.adapter));
+        self.scratch.adapted.group(adapters);
         for (layer, cache) in self.layers.iter().zip(&mut self.cache) {
             layer.forward(&self.cpu, cache, &self.rotary, &places, &mut self.scratch);
         }
