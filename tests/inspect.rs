@@ -3,7 +3,7 @@
 
 mod common;
 #[path = "common/tiny.rs"]
-#[expect(dead_code, reason = "the replay uses all of it")]
+#[expect(dead_code, reason = "each test uses a part of it")]
 mod tiny;
 
 use std::{

@@ -6,7 +6,7 @@ mod common;
 #[expect(dead_code, reason = "the engine's tests use all of it")]
 mod dice;
 #[path = "common/tiny.rs"]
-#[expect(dead_code, reason = "the replay uses all of it")]
+#[expect(dead_code, reason = "each test uses a part of it")]
 mod tiny;
 
 use std::{

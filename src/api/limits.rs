@@ -17,7 +17,8 @@ use super::{
     error::{ApiError, Kind},
 };
 use crate::{
-    backend::{Backend, Lease, Model, gate::Gate},
+    backend::{Backend, Lease, gate::Gate},
+    generation,
     units::ByteSize,
 };
 
@@ -206,14 +207,17 @@ pub(crate) struct Admitted {
 }
 
 impl Admitted {
-    /// Takes a place, and waits for the model and for its turn to run. Dropping the future leaves the queue.
+    /// Takes a place, and waits for the `lease` of a model and for its turn to run. Dropping the future leaves the queue.
     ///
     /// # Errors
     /// When there is no place, or the model cannot be used.
-    pub(crate) async fn turn(self, model: &Arc<Model>) -> Result<Slot, ApiError> {
+    pub(crate) async fn turn(
+        self,
+        lease: impl Future<Output = Result<Lease, generation::Error>>,
+    ) -> Result<Slot, ApiError> {
         let place = self.admission.enter(&self.caller)?;
         // The model first: who waits until one is loaded keeps nobody from running on another.
-        let lease = model.lease().await.map_err(ApiError::from)?;
+        let lease = lease.await.map_err(ApiError::from)?;
         let turn = self.admission.turns.permits();
         let turn = turn.acquire_owned().await.map_err(|_| ApiError::internal())?;
         Ok(Slot { lease, _turn: turn, _place: place })
@@ -247,7 +251,7 @@ impl Entry for Admitted {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::backend::{self, echo};
+    use crate::backend::{self, Model, echo};
 
     #[tokio::test]
     async fn who_is_in_is_counted_over_a_change_of_limits() {
@@ -256,11 +260,11 @@ mod tests {
         let admitted = || Admitted { caller: Caller { key: None }, admission: Arc::clone(&admission) };
         let echo = Box::new(echo::Echo::new("m", &backend::Config::default(), 0));
         let model = Arc::new(Model::loaded("m", backend::Kind::Echo, echo));
-        let first = admitted().turn(&model).await.unwrap();
-        assert!(admitted().turn(&model).await.is_err());
+        let first = admitted().turn(model.lease()).await.unwrap();
+        assert!(admitted().turn(model.lease()).await.is_err());
         admission.set(&Config { max_concurrent_requests: 2, ..config });
-        let second = admitted().turn(&model).await.unwrap();
-        assert!(admitted().turn(&model).await.is_err());
+        let second = admitted().turn(model.lease()).await.unwrap();
+        assert!(admitted().turn(model.lease()).await.is_err());
         assert_eq!(admission.load(), Load { running: 2, waiting: 0 });
         drop((first, second));
         assert_eq!(admission.load(), Load { running: 0, waiting: 0 });

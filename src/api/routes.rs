@@ -30,7 +30,7 @@ use super::{
     tokenize::{self, DetokenizeRequest, DetokenizeResponse, Subject, TokenizeRequest, TokenizeResponse},
 };
 use crate::{
-    backend::{Backend, Model, Readiness, Registry as Models, Tokenizer},
+    backend::{Backend, Named, Readiness, Registry as Models, Tokenizer},
     generation,
 };
 
@@ -81,7 +81,7 @@ impl V1 {
         let exchange = super::exchange(request)?;
         let (id, model) = self.model(&body.0.model, &exchange)?;
         let (request, delivery) = chat::convert(body.0)?;
-        let slot = admitted.turn(&model).await?;
+        let slot = admitted.turn(model.lease()).await?;
         let head = Head::new("chatcmpl-", &id, &slot.backend().card().fingerprint);
         let choices = request.choices;
         let events = slot.backend().generate(request).await.map_err(ApiError::from)?;
@@ -110,7 +110,7 @@ impl V1 {
         let exchange = super::exchange(request)?;
         let (id, model) = self.model(&body.0.model, &exchange)?;
         let (requests, delivery) = completions::convert(body.0)?;
-        let slot = admitted.turn(&model).await?;
+        let slot = admitted.turn(model.lease()).await?;
         let head = Head::new("cmpl-", &id, &slot.backend().card().fingerprint);
         let each = requests.first().map_or(1, |request| request.choices);
         let choices = each * u32::try_from(requests.len()).unwrap_or(u32::MAX);
@@ -142,7 +142,7 @@ impl V1 {
         let exchange = super::exchange(request)?;
         let (id, model) = self.model(&body.0.model, &exchange)?;
         let (request, format) = embeddings::convert(body.0)?;
-        let slot = admitted.turn(&model).await?;
+        let slot = admitted.turn(model.lease()).await?;
         let made =
             slot.backend().embed(request).await.map_err(|error| ApiError::from(error.within("input")))?;
         exchange.counted(made.prompt_tokens);
@@ -184,7 +184,7 @@ impl V1 {
     ) -> Answer<Json<TokenizeResponse>> {
         let (id, model) = self.model(&body.0.model, &*super::exchange(request)?)?;
         let subject = tokenize::convert(body.0)?;
-        let slot = admitted.turn(&model).await?;
+        let slot = admitted.turn(model.lease()).await?;
         let tokenizer = tokenizer(&id, slot.backend())?;
         let tokens = match subject {
             Subject::Prompt(prompt) => tokenizer.tokenize(&prompt),
@@ -206,7 +206,7 @@ impl V1 {
         body: WireJson<DetokenizeRequest>,
     ) -> Answer<Json<DetokenizeResponse>> {
         let (id, model) = self.model(&body.0.model, &*super::exchange(request)?)?;
-        let slot = admitted.turn(&model).await?;
+        let slot = admitted.turn(model.lease()).await?;
         let tokenizer = tokenizer(&id, slot.backend())?;
         let prompt =
             tokenizer.detokenize(&body.0.tokens).map_err(|error| ApiError::from(error.within("tokens")))?;
@@ -216,13 +216,14 @@ impl V1 {
 
 impl V1 {
     /// The model of a request, and its id as the registry owns it.
-    fn model(&self, id: &str, exchange: &Exchange) -> Result<(Arc<str>, Arc<Model>), ApiError> {
-        let (id, model) = self.models.find(id).ok_or_else(|| self.unknown(id))?;
+    fn model(&self, id: &str, exchange: &Exchange) -> Result<(Arc<str>, Named), ApiError> {
+        let named = self.models.find(id).ok_or_else(|| self.unknown(id))?;
+        let id = Arc::clone(&named.id);
         exchange.model(&id);
-        if let Readiness::NotReady(reason) = model.readiness() {
+        if let Readiness::NotReady(reason) = named.model.readiness() {
             return Err(ApiError::new(Kind::NotReady, format!("The model '{id}' is not ready: {reason}.")));
         }
-        Ok((id, model))
+        Ok((id, named))
     }
 
     fn unknown(&self, id: &str) -> ApiError {

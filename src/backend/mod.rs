@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::{
     memory::Footprint,
-    model::{Lease, Model},
+    model::{Lease, Model, Named},
     registry::{Models, Registry},
 };
 
@@ -133,6 +133,16 @@ impl Default for Config {
 }
 
 impl Config {
+    /// Id of the model that this one is an adapter of.
+    #[must_use]
+    pub fn base(&self) -> Option<&str> {
+        #[cfg(feature = "candle")]
+        if self.backend == Kind::Candle {
+            return self.candle.base.as_deref();
+        }
+        None
+    }
+
     /// What the backend is made of: without what a model that is loaded can take up from a reload.
     fn of_the_backend(&self) -> Self {
         let Self { load, required, idle_unload, requests, .. } = Self::default();
@@ -290,6 +300,11 @@ pub trait Backend: Send + Sync {
 
     fn embed(&self, _request: EmbeddingRequest) -> BoxFuture<'_, Result<Embeddings, Error>> {
         Box::pin(std::future::ready(Err(Error::unsupported("model", "This model does not make embeddings."))))
+    }
+
+    /// The backend that answers through the adapter of this id, once this one is loaded. It lives as long as this one.
+    fn adapted(&self, _id: &str) -> Option<Box<dyn Backend>> {
+        None
     }
 
     /// `None` where the backend has no tokenizer of its own.

@@ -47,8 +47,9 @@ const UNLIMITED: u32 = u32::MAX >> 3;
 pub struct Model {
     id: Arc<str>,
     pub kind: Kind,
-    /// What its backend is made of.
+    /// What its backend is made of, and the adapters that it has.
     config: Config,
+    adapters: IndexMap<String, Config>,
     policy: ArcSwap<Policy>,
     /// It stays although it is lazy: a reload that is under way makes it one that is not.
     pinned: AtomicBool,
@@ -61,10 +62,11 @@ pub struct Model {
 pub(super) type Shared = Arc<Box<dyn Backend>>;
 
 impl Model {
-    /// `before` is what was served under this id until now.
+    /// `adapters` are those of this model, by their ids. `before` is what was served under this id until now.
     pub(super) fn new(
         id: &Arc<str>,
         config: &Config,
+        adapters: &IndexMap<String, Config>,
         created: u64,
         before: Option<&Arc<Self>>,
         memory: &Arc<Memory>,
@@ -72,16 +74,20 @@ impl Model {
         let before = before.filter(|before| before.kind == config.backend);
         let successor = before.and_then(|before| before.backend().successor(config, created));
         let (name, of_the_backend) = (Arc::clone(id), config.of_the_backend());
+        #[cfg(feature = "candle")]
+        let adapters_ = adapters.clone();
         let make = move || -> Box<dyn Backend> {
             let config = &of_the_backend;
             match config.backend {
                 Kind::Echo => Box::new(echo::Echo::new(&name, config, created)),
                 #[cfg(feature = "candle")]
-                Kind::Candle => Box::new(candle::Candle::new(&name, config, created)),
+                Kind::Candle => Box::new(candle::Candle::new(&name, config, &adapters_, created)),
                 Kind::Proxy => Box::new(proxy::Proxy::new(config, created)),
             }
         };
-        Self::made_by(id, config, memory, successor, make)
+        let mut model = Self::made_by(id, config, memory, successor, make);
+        model.adapters.clone_from(adapters);
+        model
     }
 
     /// `make` makes its backend, not yet loaded, each time that it is to be loaded; `first` is the first one.
@@ -99,6 +105,7 @@ impl Model {
             id: Arc::clone(id),
             kind: config.backend,
             config: config.of_the_backend(),
+            adapters: IndexMap::new(),
             policy: ArcSwap::from_pointee(policy),
             pinned: AtomicBool::new(false),
             lifecycle: Lifecycle::new(first, Box::new(make), Arc::clone(memory)),
@@ -123,8 +130,20 @@ impl Model {
     }
 
     /// Whether a backend made of `config` is the one that it has.
-    pub(super) fn is_made_of(&self, config: &Config) -> bool {
-        self.config == config.of_the_backend()
+    pub(super) fn is_made_of(&self, config: &Config, adapters: &IndexMap<String, Config>) -> bool {
+        self.config == config.of_the_backend() && self.adapters == *adapters
+    }
+
+    /// The adapters that it has, by their ids.
+    pub(super) fn adapters(&self) -> impl Iterator<Item = &str> {
+        self.adapters.keys().map(String::as_str)
+    }
+
+    /// What is told of one of its adapters: of the model itself, where it is not loaded.
+    #[must_use]
+    pub(super) fn card_of(&self, adapter: &str) -> ModelCard {
+        let adapted = self.backend().adapted(adapter);
+        adapted.map_or_else(|| self.backend().card().clone(), |adapted| adapted.card().clone())
     }
 
     pub(super) fn policy(&self) -> Arc<Policy> {
@@ -273,6 +292,30 @@ impl Lease {
     #[must_use]
     pub fn backend(&self) -> &dyn Backend {
         &**self.backend
+    }
+}
+
+/// What a request asks for by its id: a model, or an adapter of one.
+pub struct Named {
+    pub id: Arc<str>,
+    pub model: Arc<Model>,
+    pub(super) is_adapter: bool,
+}
+
+impl Named {
+    /// As [`Model::lease`]; of an adapter, the lease of its base.
+    ///
+    /// # Errors
+    /// Why it cannot be used.
+    pub async fn lease(&self) -> Result<Lease, Error> {
+        let lease = self.model.lease().await?;
+        if !self.is_adapter {
+            return Ok(lease);
+        }
+        let adapted = lease.backend.adapted(&self.id);
+        let adapted =
+            adapted.ok_or_else(|| Error::Unavailable(format!("The adapter '{}' is not loaded.", self.id)))?;
+        Ok(Lease { backend: Arc::new(adapted), ..lease })
     }
 }
 

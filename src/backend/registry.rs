@@ -12,14 +12,14 @@ use indexmap::IndexMap;
 use super::{
     Config, Heartbeat, Load, Metric, ModelCard, Readiness,
     memory::Memory,
-    model::{Model, Policy},
+    model::{Model, Named, Policy},
 };
 use crate::units::ByteSize;
 
 /// The models that are served, in the configuration's order. Clones share them.
 #[derive(Clone)]
 pub struct Registry {
-    models: Arc<ArcSwap<Models>>,
+    rows: Arc<ArcSwap<Rows>>,
     /// What each of them is to follow once they serve.
     policies: Arc<IndexMap<Arc<str>, Policy>>,
     /// Bytes that they may take together.
@@ -29,6 +29,23 @@ pub struct Registry {
 
 /// Rows of the registry by model id.
 pub type Models = IndexMap<Arc<str>, Arc<Model>>;
+
+#[derive(Default)]
+struct Rows {
+    models: Arc<Models>,
+    /// Models that are adapters, and those that they adapt.
+    adapters: IndexMap<Arc<str>, Arc<Model>>,
+}
+
+impl From<Models> for Rows {
+    fn from(models: Models) -> Self {
+        let of = |model: &Arc<Model>| {
+            let ids: Vec<Arc<str>> = model.adapters().map(Arc::from).collect();
+            ids.into_iter().map(|id| (id, Arc::clone(model))).collect::<Vec<_>>()
+        };
+        Self { adapters: models.values().flat_map(of).collect(), models: Arc::new(models) }
+    }
+}
 
 impl FromIterator<Model> for Registry {
     fn from_iter<I: IntoIterator<Item = Model>>(models: I) -> Self {
@@ -44,7 +61,7 @@ impl Registry {
         budget: Option<u64>,
         memory: Arc<Memory>,
     ) -> Self {
-        Self { models: Arc::new(ArcSwap::from_pointee(models)), policies, budget, memory }
+        Self { rows: Arc::new(ArcSwap::from_pointee(models.into())), policies, budget, memory }
     }
 
     /// Builds every model of `served`, which maps model ids to their settings. `budget` is what they may take together.
@@ -58,41 +75,47 @@ impl Registry {
     #[must_use]
     pub fn with(&self, served: &IndexMap<String, Config>, budget: Option<ByteSize>) -> Self {
         let created = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
-        let known = self.models.load();
+        let known = self.models();
         let row = |(id, config): (&String, &Config)| {
+            let of_it = served.iter().filter(|(_, other)| other.base() == Some(id));
+            let adapters = of_it.map(|(id, config)| (id.clone(), config.of_the_backend())).collect();
             let before = known.get(id.as_str());
-            let same =
-                before.filter(|model| model.is_made_of(config) && !model.lifecycle.has_failed()).cloned();
+            let same = before.filter(|it| it.is_made_of(config, &adapters) && !it.lifecycle.has_failed());
             let id: Arc<str> = Arc::from(id.as_str());
-            let model =
-                same.unwrap_or_else(|| Arc::new(Model::new(&id, config, created, before, &self.memory)));
+            let model = same.cloned().unwrap_or_else(|| {
+                Arc::new(Model::new(&id, config, &adapters, created, before, &self.memory))
+            });
             (id, model)
         };
         let policies = served.iter().map(|(id, config)| (Arc::from(id.as_str()), Policy::of(config)));
-        let models = served.iter().map(row).collect();
+        let models = served.iter().filter(|(_, config)| config.base().is_none()).map(row).collect();
         let budget = budget.map(|ByteSize(bytes)| bytes);
         Self::of(models, Arc::new(policies.collect()), budget, Arc::clone(&self.memory))
     }
 
     /// Serves the models of `other` from now on. What runs finishes on the models that it began with.
     pub fn adopt(&self, other: &Self) {
-        let models = other.models.load_full();
+        let rows = other.rows.load_full();
         for (id, policy) in &*other.policies {
-            if let Some(model) = models.get(id) {
+            if let Some(model) = rows.models.get(id) {
                 model.follow(policy);
             }
         }
-        self.models.store(models);
+        self.rows.store(rows);
         let memory = Arc::clone(&self.memory);
         tokio::spawn(async move { memory.shrink().await });
     }
 
-    /// A model, and its id as it is owned here.
+    /// A model or an adapter of one, and its id as it is owned here.
     #[must_use]
-    pub fn find(&self, id: &str) -> Option<(Arc<str>, Arc<Model>)> {
-        let models = self.models.load();
-        let (id, model) = models.get_key_value(id)?;
-        model.discovered().is_none().then(|| (Arc::clone(id), Arc::clone(model)))
+    pub fn find(&self, id: &str) -> Option<Named> {
+        let rows = self.rows.load();
+        let named = |rows: &IndexMap<Arc<str>, Arc<Model>>, is_adapter| {
+            let (id, model) = rows.get_key_value(id)?;
+            Some(Named { id: Arc::clone(id), model: Arc::clone(model), is_adapter })
+        };
+        let found = named(&rows.models, false).or_else(|| named(&rows.adapters, true))?;
+        found.model.discovered().is_none().then_some(found)
     }
 
     /// The model whose backend has a [`Passthrough`](super::passthrough::Passthrough) that requests for `id` are handed
@@ -101,18 +124,21 @@ impl Registry {
     pub fn passthrough(&self, id: &str) -> Option<Arc<Model>> {
         let through = |model: &Arc<Model>| model.backend().passthrough().is_some();
         match self.find(id) {
-            Some((_, model)) => Some(model).filter(through),
-            None => self.models.load().values().find(|model| model.lists(id)).cloned(),
+            Some(named) => Some(named.model).filter(through),
+            None => self.models().values().find(|model| model.lists(id)).cloned(),
         }
     }
 
-    /// What is told of each model that is served.
+    /// What is told of each model that is served, adapters after those that they adapt.
     #[must_use]
     pub fn cards(&self) -> IndexMap<Arc<str>, ModelCard> {
         let mut cards = IndexMap::new();
-        for (id, model) in self.models.load().iter() {
+        for (id, model) in self.models().iter() {
             match model.discovered() {
-                None => drop(cards.insert(Arc::clone(id), model.card())),
+                None => {
+                    cards.insert(Arc::clone(id), model.card());
+                    cards.extend(model.adapters().map(|id| (Arc::from(id), model.card_of(id))));
+                }
                 Some(discovered) => {
                     for (id, card) in discovered {
                         cards.entry(Arc::from(id)).or_insert(card);
@@ -126,13 +152,13 @@ impl Registry {
     /// Whether some of the models are answered by other servers.
     #[must_use]
     pub fn has_passthrough(&self) -> bool {
-        self.models.load().values().any(|model| model.backend().passthrough().is_some())
+        self.models().values().any(|model| model.backend().passthrough().is_some())
     }
 
-    /// Every model by its id, as they are now.
+    /// Every model by its id, as they are now. Adapters are parts of those that they adapt.
     #[must_use]
     pub fn models(&self) -> Arc<Models> {
-        self.models.load_full()
+        Arc::clone(&self.rows.load().models)
     }
 
     /// Loads every model that is not loaded and is not lazy, and lets it answer a first token. Those that are not
@@ -173,7 +199,7 @@ impl Registry {
     /// `NotReady`, with every reason, until each required model can serve.
     #[must_use]
     pub fn readiness(&self) -> Readiness {
-        let models = self.models.load();
+        let models = self.models();
         let reasons: Vec<String> = models
             .iter()
             .filter(|(_, model)| model.policy().is_awaited())
@@ -200,7 +226,7 @@ impl Registry {
     /// The sign of life of each model that gives one.
     #[must_use]
     pub fn heartbeats(&self) -> Vec<(Arc<str>, Heartbeat)> {
-        let models = self.models.load();
+        let models = self.models();
         models.iter().filter_map(|(id, model)| Some((Arc::clone(id), model.heartbeat()?))).collect()
     }
 }

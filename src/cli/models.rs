@@ -48,7 +48,9 @@ impl Wanted {
         let look = |id: Option<&str>, config: &Config| look(id, config, budget);
         let reports = match &self.path {
             None => {
-                let local = served.iter().filter(|(_, config)| config.backend == Kind::Candle);
+                let local = served
+                    .iter()
+                    .filter(|(_, config)| config.backend == Kind::Candle && config.base().is_none());
                 local.map(|(id, config)| look(Some(id.as_str()), config)).collect::<Result<Vec<_>, _>>()?
             }
             Some(path) => {
@@ -77,6 +79,9 @@ impl Wanted {
 }
 
 fn look(id: Option<&str>, config: &Config, budget: Option<u64>) -> Result<Report, Failure> {
+    if let (Some(id), Some(base)) = (id, config.base()) {
+        return Err(Failure::Model(format!("'{id}' is an adapter of '{base}', which can be looked at")));
+    }
     if let Some(path) = config.candle.source.as_deref().filter(|path| !path.exists()) {
         return Err(Failure::NoInput(absent(path, id)));
     }

@@ -24,6 +24,8 @@ pub(super) fn check(config: &Config, merged: &Merged) -> Vec<Problem> {
     check.tls(config);
     check.proxies(config);
     check.loads(config);
+    #[cfg(feature = "candle")]
+    check.adapters(config);
     check.origins(config);
     if let Some(what) = log_level(&config.log.level) {
         check.report(&["log", "level"], what);
@@ -151,6 +153,61 @@ impl Check<'_> {
             }
             if own_idle && (proxied || !lazy) {
                 self.report(&[&at[..], &["idle_unload"]].concat(), "needs `load = \"lazy\"` as well");
+            }
+        }
+    }
+
+    /// An adapter has a base beside it, and nothing that is the base's.
+    #[cfg(feature = "candle")]
+    fn adapters(&mut self, config: &Config) {
+        const OWN: [&str; 2] = ["base", "adapter"];
+        let only = Some(&config.model).filter(|model| config.models.is_empty() && model.base().is_some());
+        if only.is_some() {
+            self.report(&["candle", "base"], "belongs into the table of a model, beside that of the base");
+        }
+        for (id, model) in config.models.iter().filter(|(_, model)| model.backend == backend::Kind::Candle) {
+            let at = |keys: &[&'static str]| [&["models", id.as_str()], keys].concat();
+            let base = match (&model.candle.base, &model.candle.adapter) {
+                (None, None) => continue,
+                (None, Some(_)) => {
+                    self.report(&at(&["candle", "adapter"]), "needs `candle.base` as well");
+                    continue;
+                }
+                (Some(_), None) => {
+                    self.report(&at(&["candle", "base"]), "needs `candle.adapter` as well");
+                    continue;
+                }
+                (Some(base), Some(_)) => base,
+            };
+            let wrong = match config.models.get(base) {
+                None => Some(format!("there is no model {base:?} in `[models]`")),
+                Some(other) if other.backend != backend::Kind::Candle => {
+                    Some(format!("{base:?} is not served by the candle backend"))
+                }
+                Some(other) if other.base().is_some() => Some(format!("{base:?} is an adapter itself")),
+                Some(_) => None,
+            };
+            if let Some(wrong) = wrong {
+                self.report(&at(&["candle", "base"]), wrong);
+            }
+            let keys = |table: &[&str]| -> Vec<String> {
+                let found = table.iter().try_fold(&self.printed["models"][id], |value, key| value.get(key));
+                found
+                    .and_then(toml::Value::as_table)
+                    .map(|table| table.keys().cloned().collect())
+                    .unwrap_or_default()
+            };
+            let of_candle = keys(&["candle"]).into_iter().filter(|key| !OWN.contains(&key.as_str()));
+            let mut of_the_base: Vec<Vec<String>> =
+                of_candle.map(|key| vec!["candle".to_owned(), key]).collect();
+            of_the_base.extend(keys(&["requests"]).into_iter().map(|key| vec!["requests".to_owned(), key]));
+            of_the_base.extend(["load", "required", "idle_unload"].map(|key| vec![key.to_owned()]));
+            for key in of_the_base {
+                let path = [vec!["models".to_owned(), id.clone()], key].concat();
+                if self.merged.said_by(&path).is_some() {
+                    let path: Vec<&str> = path.iter().map(String::as_str).collect();
+                    self.report(&path, format!("is that of {base:?}: leave it out of an adapter"));
+                }
             }
         }
     }

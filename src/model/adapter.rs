@@ -129,10 +129,10 @@ impl Adapter {
         })
     }
 
-    /// The files that it consists of.
+    /// The files that one in this directory consists of.
     #[must_use]
-    pub fn files(&self) -> [PathBuf; 2] {
-        [CONFIG, WEIGHTS].map(|name| self.directory.join(name))
+    pub fn files(directory: &Path) -> [PathBuf; 2] {
+        [CONFIG, WEIGHTS].map(|name| directory.join(name))
     }
 
     /// Bytes that it takes once it is packed.

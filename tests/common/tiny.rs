@@ -66,7 +66,30 @@ pub(crate) fn comparable(mut answer: Value) -> String {
     answer.to_string()
 }
 
-/// The file's format: a little-endian length, a JSON header, the tensors (github.com/huggingface/safetensors).
+/// Writes a LoRA adapter for it, in PEFT's layout.
+pub(crate) fn write_adapter(directory: &Path, seed: u64) {
+    const RANK: usize = 4;
+    let config = json!({
+        "peft_type": "LORA", "task_type": "CAUSAL_LM", "r": RANK, "lora_alpha": 8, "bias": "none",
+        "target_modules": ["q_proj", "v_proj", "down_proj"],
+    });
+    let mut tensors = Vec::new();
+    for layer in 0..LAYERS {
+        for (name, outputs, inputs) in [
+            ("self_attn.q_proj", HIDDEN, HIDDEN),
+            ("self_attn.v_proj", HIDDEN / 2, HIDDEN),
+            ("mlp.down_proj", HIDDEN, INNER),
+        ] {
+            let name = format!("base_model.model.model.layers.{layer}.{name}");
+            tensors.push((format!("{name}.lora_A.weight"), vec![RANK, inputs]));
+            tensors.push((format!("{name}.lora_B.weight"), vec![outputs, RANK]));
+        }
+    }
+    fs::create_dir(directory).unwrap();
+    fs::write(directory.join("adapter_config.json"), config.to_string()).unwrap();
+    fs::write(directory.join("adapter_model.safetensors"), file(tensors, Stored::F32, seed)).unwrap();
+}
+
 fn weights(vocabulary: usize, stored: Stored, seed: u64) -> Vec<u8> {
     let mut tensors = vec![
         ("model.embed_tokens.weight".to_owned(), vec![vocabulary, HIDDEN]),
@@ -88,6 +111,12 @@ fn weights(vocabulary: usize, stored: Stored, seed: u64) -> Vec<u8> {
             tensors.push((format!("model.layers.{layer}.{name}.weight"), shape));
         }
     }
+    file(tensors, stored, seed)
+}
+
+/// Tensors with made-up values. The file's format: a little-endian length, a JSON header, the tensors
+/// (github.com/huggingface/safetensors).
+fn file(tensors: Vec<(String, Vec<usize>)>, stored: Stored, seed: u64) -> Vec<u8> {
     let mut header = serde_json::Map::new();
     let mut data: Vec<u8> = Vec::new();
     let mut state = seed;

@@ -154,6 +154,8 @@ fn plain_rows() -> Vec<Row> {
         Row::new("echo.load_delay_ms", json!(0), "20", "20", json!(20), "'long'").outside("600001"),
         Row::new("echo.stall_after", Value::Null, "3", "3", json!(3), "-1"),
         Row::new("candle.source", Value::Null, "'models/a'", "models/a", json!("models/a"), "5"),
+        Row::new("candle.adapter", Value::Null, "'a'", "a", json!("a"), "5"),
+        Row::new("candle.base", Value::Null, "'b'", "b", json!("b"), "5"),
         Row::new("candle.instructions", Value::Null, "'avx2'", "avx2", json!("avx2"), "7"),
         Row::new("candle.threads", Value::Null, "2", "2", json!(2), "'all'").outside("0"),
         Row::new("candle.context_length", Value::Null, "99", "99", json!(99), "1.5").outside("0"),
@@ -230,7 +232,7 @@ fn plain_rows() -> Vec<Row> {
 }
 
 /// Keys that one table of `models` has too.
-const OF_A_MODEL: [&str; 30] = [
+const OF_A_MODEL: [&str; 32] = [
     "proxy.affinity",
     "proxy.affinity_header",
     "proxy.health_interval",
@@ -246,6 +248,8 @@ const OF_A_MODEL: [&str; 30] = [
     "echo.load_delay_ms",
     "echo.stall_after",
     "candle.source",
+    "candle.adapter",
+    "candle.base",
     "candle.instructions",
     "candle.threads",
     "candle.context_length",

@@ -109,6 +109,37 @@ fn what_only_lazy_models_have() {
     Place::new().etc("load = 'lazy'\nidle_unload = '1m'\n[models.a]\n[models.b]\nload = 'start'").config();
 }
 
+#[cfg(feature = "candle")]
+#[test]
+fn an_adapter_has_a_base_and_nothing_that_is_the_bases() {
+    let place = |poet: &str| {
+        Place::new().etc(&format!(
+            "backend = 'candle'\ncandle.threads = 2\n[models.plain]\ncandle.source = 'a'\n[models.echo]\nbackend = 'echo'\n\
+             [models.poet]\n{poet}"
+        ))
+    };
+    let good = "candle = { base = 'plain', adapter = 'p' }\ntemperature = 0.5\nmax_tokens = 9";
+    let served = place(good).config().served();
+    assert_eq!((served["poet"].base(), served["plain"].base()), (Some("plain"), None));
+    for (poet, told) in [
+        ("candle.base = 'plain'", "models.poet.candle.base: needs `candle.adapter` as well"),
+        ("candle.adapter = 'p'", "models.poet.candle.adapter: needs `candle.base` as well"),
+        ("candle = { base = 'lost', adapter = 'p' }", "there is no model \"lost\""),
+        ("candle = { base = 'echo', adapter = 'p' }", "\"echo\" is not served by the candle backend"),
+        ("candle = { base = 'poet', adapter = 'p' }", "\"poet\" is an adapter itself"),
+    ] {
+        assert_has(&place(poet).problems(), &["etc.toml: models.poet.candle.", told]);
+    }
+    for key in ["load = 'lazy'", "required = false", "requests.max_running = 3", "candle.threads = 3"] {
+        let (name, _) = key.split_once(' ').unwrap();
+        let told = format!("models.poet.{name}: is that of \"plain\"");
+        let poet = format!("candle.base = 'plain'\ncandle.adapter = 'p'\n{key}");
+        assert_has(&place(&poet).problems(), &["etc.toml: ", &told]);
+    }
+    let alone = Place::new().etc("backend = 'candle'\ncandle.base = 'a'\ncandle.adapter = 'b'");
+    assert_has(&alone.problems(), &["etc.toml: candle.base: belongs into the table of a model"]);
+}
+
 #[test]
 fn an_upstream_takes_from_the_proxy_what_it_does_not_say() {
     let place = Place::new().etc(

@@ -115,17 +115,21 @@ fn a_generation_ends_when_its_last_choice_is_finished_from_outside() {
 #[test]
 fn a_prompt_that_was_there_before_is_told_as_cached() {
     let engine = engine();
-    let cached = |prompt: Vec<u32>, cache_seed| {
-        let request = Request { cache_seed, ..request(prompt, 3) };
+    let through = |prompt: Vec<u32>, cache_seed, adapter| {
+        let request = Request { cache_seed, adapter, ..request(prompt, 3) };
         answers(engine.submit(request).unwrap()).prompt.unwrap().cached
     };
+    let cached = |prompt, cache_seed| through(prompt, cache_seed, None);
     let prompt: Vec<u32> = (0..100).map(|place| place % 48).collect();
     assert_eq!(cached(prompt.clone(), 0), 0);
     assert_eq!(cached(prompt.clone(), 0), 96);
     assert_eq!(cached(prompt[..96].to_vec(), 0), 80);
     assert_eq!(cached([&prompt[..50], &[9; 50]].concat(), 0), 48);
-    assert_eq!(cached(prompt.clone(), 1), 0, "another adapter's keys and values are others");
-    assert_eq!(engine.stats().tokens_cached, 96 + 80 + 48);
+    assert_eq!(cached(prompt.clone(), 1), 0, "another tenant's");
+    assert_eq!(through(prompt.clone(), 0, Some(0)), 0, "an adapter's keys and values are others");
+    assert_eq!(through(prompt.clone(), 0, Some(1)), 0);
+    assert_eq!(through(prompt.clone(), 0, Some(0)), 96);
+    assert_eq!(engine.stats().tokens_cached, 96 + 80 + 48 + 96);
 }
 
 #[test]

@@ -139,7 +139,7 @@ impl Endpoint for Operation {
             payload::log(&bytes);
         }
         exchange.model(&subject.model);
-        let slot = admitted.turn(&model).await?;
+        let slot = admitted.turn(model.lease()).await?;
         let backend = model.backend();
         let through = backend.passthrough().ok_or_else(ApiError::internal)?;
         let forward = Forward {

@@ -48,37 +48,30 @@ pub(super) struct Input {
     pub(super) sha256: String,
 }
 
-/// Threads, batches, caches and the instruction set are not in it: the answers do not depend on them.
-///
-/// # Errors
-/// A file that cannot be read.
-pub(super) fn fingerprint(
-    files: &[(String, Content)],
-    context_length: usize,
-    settings: &Settings,
-) -> Result<Fingerprint, String> {
-    let mut inputs = hash_files(files)?;
-    let Settings { max_tokens, temperature, top_p } = settings;
-    // Unset: what the model's files say.
-    let own = |value: &Option<f64>| value.map_or_else(|| "model".to_owned(), |value| value.to_string());
-    for (name, value) in [
-        ("context_length", context_length.to_string()),
-        ("max_tokens", max_tokens.to_string()),
-        ("temperature", own(temperature)),
-        ("top_p", own(top_p)),
-        ("arithmetic", ARITHMETIC.to_owned()),
-        ("text", TEXT.to_owned()),
-    ] {
-        let sha256 = hexadecimal(&Sha256::digest(&value));
-        inputs.push(Input { name: name.to_owned(), value: Some(value), bytes: None, sha256 });
-    }
-    let mut fingerprint = Fingerprint { fingerprint: String::new(), inputs };
-    let digest = hexadecimal(&Sha256::digest(fingerprint.lines()));
-    fingerprint.fingerprint = format!("fp_{}", &digest[..24]);
-    Ok(fingerprint)
-}
-
 impl Fingerprint {
+    /// `inputs` are the files' hashes. Threads, batches, caches and the instruction set are not in it: the answers do not
+    /// depend on them.
+    pub(super) fn new(mut inputs: Vec<Input>, context_length: usize, settings: &Settings) -> Self {
+        let Settings { max_tokens, temperature, top_p } = settings;
+        // Unset: what the model's files say.
+        let own = |value: &Option<f64>| value.map_or_else(|| "model".to_owned(), |value| value.to_string());
+        for (name, value) in [
+            ("context_length", context_length.to_string()),
+            ("max_tokens", max_tokens.to_string()),
+            ("temperature", own(temperature)),
+            ("top_p", own(top_p)),
+            ("arithmetic", ARITHMETIC.to_owned()),
+            ("text", TEXT.to_owned()),
+        ] {
+            let sha256 = hexadecimal(&Sha256::digest(&value));
+            inputs.push(Input { name: name.to_owned(), value: Some(value), bytes: None, sha256 });
+        }
+        let mut fingerprint = Self { fingerprint: String::new(), inputs };
+        let digest = hexadecimal(&Sha256::digest(fingerprint.lines()));
+        fingerprint.fingerprint = format!("fp_{}", &digest[..24]);
+        fingerprint
+    }
+
     /// One line an input, as `sha256sum` writes it.
     pub(super) fn lines(&self) -> String {
         self.inputs.iter().map(|input| format!("{}  {}\n", input.sha256, input.name)).collect()
@@ -97,8 +90,11 @@ pub(super) fn files(source: &Path, model: &model::Model) -> Vec<(String, Content
     files.into_iter().map(|(name, path)| (name, Content::File(path))).collect()
 }
 
-/// Each core takes the next file.
-fn hash_files(files: &[(String, Content)]) -> Result<Vec<Input>, String> {
+/// Reads and hashes files: each core takes the next one.
+///
+/// # Errors
+/// A file that cannot be read.
+pub(super) fn hash(files: &[(String, Content)]) -> Result<Vec<Input>, String> {
     let next = AtomicUsize::new(0);
     let work = || {
         let mut done = Vec::new();
@@ -167,7 +163,7 @@ mod tests {
         let mut files = words::files(directory);
         files.push(("model.safetensors".to_owned(), directory.join("model.safetensors")));
         let files: Vec<_> = files.into_iter().map(|(name, path)| (name, Content::File(path))).collect();
-        fingerprint(&files, context_length, settings).unwrap().fingerprint
+        Fingerprint::new(hash(&files).unwrap(), context_length, settings).fingerprint
     }
 
     #[test]
@@ -204,7 +200,8 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("config.json");
         fs::write(&path, "abc").unwrap();
-        let made = fingerprint(&[("config.json".to_owned(), Content::File(path))], 8, &SETTINGS).unwrap();
+        let hashed = hash(&[("config.json".to_owned(), Content::File(path))]).unwrap();
+        let made = Fingerprint::new(hashed, 8, &SETTINGS);
         // FIPS 180-2, B.1.
         let abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
         assert_eq!(made.lines().lines().next(), Some(&*format!("{abc}  config.json")));

@@ -101,11 +101,11 @@ pub fn inspect(
     let config = &config.candle;
     let path = source(config)?;
     let lacking = |error: model::LoadError| error.to_string();
-    let Measured { opened, options, footprint } = Measured::new(config, budget)?;
+    let Measured { opened, options, footprint } = Measured::new(config, &[], budget)?;
     let Opened { model: opened, words, files } = opened;
     let summary = opened.summary(&options).map_err(lacking)?;
     let needs = opened.memory(&options).map_err(lacking)?;
-    let fingerprint = fingerprint::fingerprint(&files, summary.context_length, &settings)?;
+    let fingerprint = Fingerprint::new(fingerprint::hash(&files)?, summary.context_length, &settings);
     let Footprint { weights, kv_cache, activations } = footprint;
     let memory = Memory {
         weights,

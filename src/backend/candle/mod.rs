@@ -3,6 +3,7 @@
 //! A request becomes token ids ([`prepare`]), the engine continues them, and its tokens become text ([`answer`]). A model
 //! loads on a thread of its own; until then it is not ready, and says so.
 
+mod adapted;
 mod answer;
 mod builtin;
 mod defaults;
@@ -23,10 +24,11 @@ use std::{
 
 use arc_swap::ArcSwap;
 use futures_util::future::{BoxFuture, FutureExt};
+use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use self::{defaults::Defaults, opened::Opened, words::Words};
+use self::{defaults::Defaults, fingerprint::Fingerprint, opened::Opened, words::Words};
 use super::{Backend, Footprint, Heartbeat, Metric, ModelCard, Readiness, Tokenizer};
 use crate::{
     engine::{self, Engine, Memory, Stop},
@@ -48,6 +50,12 @@ pub struct Config {
     /// GGUF file, which needs nothing beside it. `builtin:demo` is the small model inside the program.
     #[garde(custom(builtin::known))]
     pub source: Option<PathBuf>,
+    /// Where a LoRA adapter is: a directory in PEFT's layout (`adapter_config.json`, `adapter_model.safetensors`). The model
+    /// is then `base` with this adapter, and shares its memory and its batches.
+    pub adapter: Option<PathBuf>,
+    /// Id of the model that the adapter is for. Of its own an adapter has `max_tokens`, `temperature` and `top_p`; all else
+    /// is the base's.
+    pub base: Option<String>,
     /// Threads that compute. Unset: one for each core. The answers do not depend on it.
     #[garde(inner(range(min = 1, max = 1024)))]
     #[schemars(range(min = 1, max = 1024))]
@@ -82,6 +90,8 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             source: None,
+            adapter: None,
+            base: None,
             threads: None,
             instructions: None,
             context_length: None,
@@ -99,6 +109,7 @@ pub struct Candle {
     model: String,
     config: Config,
     settings: Settings,
+    adapters: Vec<adapted::Wanted>,
     /// What is told of the model until it is loaded.
     unloaded: ModelCard,
     /// Between `footprint` and `load`.
@@ -138,6 +149,7 @@ struct Loaded {
     defaults: Defaults,
     engine: Engine,
     card: ModelCard,
+    adapters: Vec<adapted::Served>,
     /// The last field, to be dropped when the others have been.
     _heap: GiveBack,
 }
@@ -152,8 +164,14 @@ impl Drop for GiveBack {
 }
 
 impl Candle {
+    /// `adapters` are those that are served with it, by their ids.
     #[must_use]
-    pub fn new(model: &str, config: &super::Config, created: u64) -> Self {
+    pub fn new(
+        model: &str,
+        config: &super::Config,
+        adapters: &IndexMap<String, super::Config>,
+        created: u64,
+    ) -> Self {
         let settings = Settings::of(config);
         let fingerprint = "loading".to_owned();
         let unloaded = ModelCard { created, owner: "sconce".to_owned(), fingerprint, context_length: 0 };
@@ -161,6 +179,7 @@ impl Candle {
             model: model.to_owned(),
             config: config.candle.clone(),
             settings,
+            adapters: adapters.iter().map(|(id, config)| adapted::Wanted::new(id, config)).collect(),
             unloaded,
             measured: Mutex::default(),
             loaded: OnceLock::new(),
@@ -176,8 +195,9 @@ impl Candle {
 impl Measured {
     /// # Errors
     /// What is missing, malformed or not supported.
-    fn new(config: &Config, budget: Option<u64>) -> Result<Self, String> {
-        let opened = Opened::open(source(config)?)?;
+    fn new(config: &Config, adapters: &[adapted::Wanted], budget: Option<u64>) -> Result<Self, String> {
+        let mut opened = Opened::open(source(config)?)?;
+        opened.model = adapted::open(opened.model, adapters)?;
         let options = options(config)?;
         let memory = opened.model.memory(&options).map_err(|error| error.to_string())?;
         let context = opened.model.summary(&options).map_err(|error| error.to_string())?.context_length;
@@ -195,6 +215,7 @@ impl Loaded {
         measured: Measured,
         config: &Config,
         settings: &Settings,
+        wanted: &[adapted::Wanted],
         created: u64,
         progress: &Progress,
     ) -> Result<Self, String> {
@@ -203,10 +224,10 @@ impl Loaded {
         let Measured { opened: Opened { model: opened, words, files }, options, footprint } = measured;
         let context_length = opened.summary(&options).map_err(lacking)?.context_length;
         // Both read all the weights: together they need them once.
-        let (model, fingerprint) = thread::scope(|scope| {
+        let (model, hashed) = thread::scope(|scope| {
             let hashing = scope.spawn(|| {
                 let begun = Instant::now();
-                let made = fingerprint::fingerprint(&files, context_length, settings);
+                let made = fingerprint::hash(&files);
                 let seconds = begun.elapsed().as_secs_f64();
                 tracing::info!(source = %source.display(), seconds, "hashed the model's files");
                 made
@@ -217,12 +238,15 @@ impl Loaded {
             progress.store(Arc::new("reading the files' fingerprint".to_owned()));
             (model, hashing.join().unwrap_or_else(|_| Err("hashing its files failed".to_owned())))
         });
-        let card = ModelCard {
+        let hashed = hashed?;
+        let card = |hashed, settings: &Settings| ModelCard {
             created,
             owner: "sconce".to_owned(),
-            fingerprint: fingerprint?.fingerprint,
+            fingerprint: Fingerprint::new(hashed, context_length, settings).fingerprint,
             context_length: u32::try_from(context_length).unwrap_or(u32::MAX),
         };
+        let adapters = wanted.iter().map(|wanted| wanted.serve(&hashed, card)).collect::<Result<_, _>>()?;
+        let card = card(hashed, settings);
         let model = model?;
         let config = engine::Config {
             memory: Memory::Bytes(footprint.kv_cache),
@@ -234,11 +258,31 @@ impl Loaded {
         };
         let engine = Engine::start(model, config).map_err(|error| error.to_string())?;
         let Words { tokenizer, template, defaults, origins: _ } = words;
-        Ok(Self { tokenizer, template, defaults, engine, card, _heap: GiveBack })
+        Ok(Self { tokenizer, template, defaults, engine, card, adapters, _heap: GiveBack })
     }
 
     fn context_length(&self) -> usize {
         self.card.context_length as usize
+    }
+
+    fn readiness(&self) -> Readiness {
+        if self.engine.is_stopped() {
+            return Readiness::NotReady("the engine has stopped".to_owned());
+        }
+        Readiness::Ready
+    }
+
+    /// Answers through the adapter of that number, where there is one.
+    fn generate(
+        self: &Arc<Self>,
+        request: GenerationRequest,
+        settings: &Settings,
+        adapter: Option<u32>,
+    ) -> Result<Events, Error> {
+        let prepared = self.prepare(request, settings)?;
+        let request = engine::Request { adapter, ..prepared.request };
+        let generation = self.engine.submit(request).map_err(prepare::refusal)?;
+        Ok(Box::pin(answer::stream(Arc::clone(self), generation, prepared.plan)))
     }
 }
 
@@ -277,17 +321,14 @@ impl Backend for Candle {
     fn readiness(&self) -> Readiness {
         match self.loaded.get() {
             None => Readiness::NotReady(self.progress.load().to_string()),
-            Some(loaded) if loaded.engine.is_stopped() => {
-                Readiness::NotReady("the engine has stopped".to_owned())
-            }
-            Some(_) => Readiness::Ready,
+            Some(loaded) => loaded.readiness(),
         }
     }
 
     fn footprint(&self, budget: Option<u64>) -> BoxFuture<'_, Result<Footprint, String>> {
-        let config = self.config.clone();
+        let (config, adapters) = (self.config.clone(), self.adapters.clone());
         async move {
-            let measuring = tokio::task::spawn_blocking(move || Measured::new(&config, budget));
+            let measuring = tokio::task::spawn_blocking(move || Measured::new(&config, &adapters, budget));
             let measured = measuring.await.map_err(|error| error.to_string())??;
             let footprint = measured.footprint;
             *self.measured.lock().unwrap_or_else(PoisonError::into_inner) = Some(measured);
@@ -298,12 +339,12 @@ impl Backend for Candle {
 
     fn load(&self) -> BoxFuture<'_, Result<(), String>> {
         let (config, settings, created) = (self.config.clone(), self.settings.clone(), self.unloaded.created);
-        let progress = Arc::clone(&self.progress);
+        let (progress, adapters) = (Arc::clone(&self.progress), self.adapters.clone());
         let measured = self.measured.lock().unwrap_or_else(PoisonError::into_inner).take();
         async move {
             let measured = measured.ok_or_else(|| "its headers have not been read".to_owned())?;
             let loading = tokio::task::spawn_blocking(move || {
-                Loaded::load(measured, &config, &settings, created, &progress)
+                Loaded::load(measured, &config, &settings, &adapters, created, &progress)
             });
             let loaded = loading.await.map_err(|error| error.to_string())??;
             // Loaded once; a second call has nothing to add.
@@ -335,18 +376,17 @@ impl Backend for Candle {
     }
 
     fn generate(&self, request: GenerationRequest) -> BoxFuture<'_, Result<Events, Error>> {
-        async move {
-            let loaded = Arc::clone(self.loaded()?);
-            let prepared = loaded.prepare(request, &self.settings)?;
-            let generation = loaded.engine.submit(prepared.request).map_err(prepare::refusal)?;
-            Ok(Box::pin(answer::stream(loaded, generation, prepared.plan)) as Events)
-        }
-        .boxed()
+        async move { self.loaded()?.generate(request, &self.settings, None) }.boxed()
     }
 
     fn embed(&self, _: EmbeddingRequest) -> BoxFuture<'_, Result<Embeddings, Error>> {
         let message = "The candle backend has no embeddings.";
         async move { Err(Error::unsupported("model", message)) }.boxed()
+    }
+
+    fn adapted(&self, id: &str) -> Option<Box<dyn Backend>> {
+        let adapted = adapted::Adapted::new(self.loaded.get()?, id)?;
+        Some(Box::new(adapted))
     }
 
     fn tokenizer(&self) -> Option<&dyn Tokenizer> {
@@ -356,14 +396,28 @@ impl Backend for Candle {
 
 impl Tokenizer for Candle {
     fn tokenize(&self, prompt: &PromptText) -> Result<Vec<u32>, Error> {
-        self.loaded()?.ids(prompt)
+        self.loaded()?.tokenize(prompt)
     }
 
     fn tokenize_chat(&self, chat: &Chat) -> Result<Vec<u32>, Error> {
-        self.loaded()?.chat_tokens(chat)
+        self.loaded()?.tokenize_chat(chat)
     }
 
     fn detokenize(&self, tokens: &[u32]) -> Result<String, Error> {
-        self.loaded()?.tokenizer.decode(tokens, false)
+        self.loaded()?.detokenize(tokens)
+    }
+}
+
+impl Tokenizer for Loaded {
+    fn tokenize(&self, prompt: &PromptText) -> Result<Vec<u32>, Error> {
+        self.ids(prompt)
+    }
+
+    fn tokenize_chat(&self, chat: &Chat) -> Result<Vec<u32>, Error> {
+        self.chat_tokens(chat)
+    }
+
+    fn detokenize(&self, tokens: &[u32]) -> Result<String, Error> {
+        self.tokenizer.decode(tokens, false)
     }
 }
