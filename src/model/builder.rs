@@ -3,7 +3,7 @@
 use std::{cell::RefCell, collections::BTreeSet};
 
 use super::{
-    description::{Attention, FusedOrder, HeadNorm, Linear as LinearName, Norm as NormName, Projections},
+    description::{FusedOrder, HeadLayout, HeadNorm, Linear as LinearName, Norm as NormName, Projections},
     error::LoadError,
     tensors::{Tensor, Tensors},
 };
@@ -30,6 +30,7 @@ impl Linear {
 pub(super) struct Builder<'a> {
     pub(super) cpu: &'a Cpu,
     tensors: &'a dyn Tensors,
+    prefix: &'static str,
     /// Taken off the names that the description gives.
     strip: &'static str,
     transposed: bool,
@@ -45,7 +46,13 @@ impl<'a> Builder<'a> {
         transposed: bool,
     ) -> Self {
         let bare = !tensors.names().iter().any(|name| name.starts_with(prefix));
-        Self { cpu, tensors, strip: if bare { prefix } else { "" }, transposed, used: RefCell::default() }
+        let strip = if bare { prefix } else { "" };
+        Self { cpu, tensors, prefix, strip, transposed, used: RefCell::default() }
+    }
+
+    /// A stored name without the prefix that checkpoints of more than the bare model have.
+    fn bare<'n>(&self, name: &'n str) -> &'n str {
+        name.strip_prefix(self.prefix).unwrap_or(name)
     }
 
     /// The tensor of that shape.
@@ -138,10 +145,14 @@ impl<'a> Builder<'a> {
     }
 
     /// Queries, keys and values of all heads, in this order.
-    pub(super) fn projections(&self, attention: &Attention, hidden: usize) -> Result<Linear, LoadError> {
-        let Attention { heads, kv_heads, head_dim, .. } = *attention;
+    pub(super) fn projections(
+        &self,
+        projections: &Projections,
+        HeadLayout { heads, kv_heads, head_dim }: HeadLayout,
+        hidden: usize,
+    ) -> Result<Linear, LoadError> {
         let (queries, keys) = (heads * head_dim, kv_heads * head_dim);
-        match &attention.projections {
+        match projections {
             Projections::Separate { query, key, value } => {
                 self.linear(&[(query, queries), (key, keys), (value, keys)], hidden)
             }
@@ -206,13 +217,14 @@ impl<'a> Builder<'a> {
         }))
     }
 
-    /// Fails when tensors are left over: the model would not be what its file says.
-    pub(super) fn finish(self, tied_head: Option<&str>) -> Result<(), LoadError> {
-        let used = self.used.into_inner();
+    /// Fails when tensors are left over: the model would not be what its file says. Those that begin as one of `unused`
+    /// do, behind the prefix, are known to be of no use.
+    pub(super) fn finish(self, unused: &[&str]) -> Result<(), LoadError> {
+        let used = self.used.borrow();
         let known = |name: &String| {
             used.contains(name)
                 || IGNORED.iter().any(|ending| name.ends_with(ending))
-                || tied_head.is_some_and(|head| name.strip_suffix(".weight") == Some(head))
+                || unused.iter().any(|start| self.bare(name).starts_with(start))
         };
         let extra: Vec<String> = self.tensors.names().into_iter().filter(|name| !known(name)).collect();
         if extra.is_empty() {

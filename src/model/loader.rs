@@ -1,9 +1,9 @@
 //! From a path to a model: headers first, then the memory it will take, then the weights.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::{
-    Forward, architectures,
+    Forward, Task, architectures,
     config::Config,
     decoder::{self, Decoder},
     description::Description,
@@ -26,11 +26,13 @@ pub struct Options {
     pub kv: KvType,
     /// The instructions that compute.
     pub isa: Isa,
+    /// What the model is wanted for. Unset: what its files say.
+    pub task: Option<Task>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { threads: 1, context_length: None, kv: KvType::F32, isa: Isa::detect() }
+        Self { threads: 1, context_length: None, kv: KvType::F32, isa: Isa::detect(), task: None }
     }
 }
 
@@ -57,7 +59,12 @@ pub struct Model {
 pub(super) type Progress = dyn Fn(usize, usize) + Send;
 
 pub(super) enum Source {
-    Directory { config: Config, tensors: Directory },
+    Directory {
+        /// `None`: inside the program.
+        path: Option<PathBuf>,
+        config: Config,
+        tensors: Directory,
+    },
     Gguf(Gguf),
 }
 
@@ -67,7 +74,8 @@ pub(super) enum Source {
 /// When a file is missing or malformed.
 pub fn open(path: &Path) -> Result<Model, LoadError> {
     let source = if path.is_dir() {
-        Source::Directory { config: Config::read(path)?, tensors: Directory::open(path)? }
+        let (config, tensors) = (Config::read(path)?, Directory::open(path)?);
+        Source::Directory { path: Some(path.to_owned()), config, tensors }
     } else {
         Source::Gguf(Gguf::open(path)?)
     };
@@ -79,13 +87,25 @@ pub fn open(path: &Path) -> Result<Model, LoadError> {
 /// # Errors
 /// When one of them is malformed.
 pub fn open_embedded(config: &str, weights: &'static [u8]) -> Result<Model, LoadError> {
-    let source = Source::Directory { config: Config::parse(config)?, tensors: Directory::embedded(weights)? };
+    let (config, tensors) = (Config::parse(config)?, Directory::embedded(weights)?);
+    let source = Source::Directory { path: None, config, tensors };
     Ok(Model { source, progress: Box::new(|_, _| {}) })
 }
 
 impl Model {
     pub(super) fn source(&self) -> &Source {
         &self.source
+    }
+
+    pub(super) fn config(&self) -> &Config {
+        match &self.source {
+            Source::Directory { config, .. } => config,
+            Source::Gguf(gguf) => &gguf.config,
+        }
+    }
+
+    pub(super) fn progress(&self) -> &Progress {
+        &*self.progress
     }
 
     /// `progress` hears, while [`load`](Self::load) works, how many layers are packed and of how many.
@@ -128,40 +148,49 @@ impl Model {
     /// # Errors
     /// When the configuration cannot be served.
     pub fn memory(&self, options: &Options) -> Result<Memory, LoadError> {
+        match self.task(options)? {
+            Task::Generate => self.decoder_memory(options),
+            Task::Embed | Task::Rerank => self.encode_memory(options),
+        }
+    }
+
+    fn decoder_memory(&self, options: &Options) -> Result<Memory, LoadError> {
         let description = self.describe(options)?;
         let tensors = self.tensors();
         let embedding = format!("{}.weight", description.embedding.tokens);
         let bare = embedding.strip_prefix(description.prefix).unwrap_or(&embedding);
         let in_place = |name: &str| description.head.is_some() && (name == embedding || name == bare);
         let loaded = tensors.names().into_iter().filter(|name| !in_place(name));
-        let packed = |name: String| {
-            let (dtype, shape) = tensors.shape(&name)?;
-            Some(match shape {
-                [outer @ .., n, k] => outer.iter().product::<usize>() * Matrix::bytes(*n, *k, dtype),
-                vector => vector.iter().product::<usize>() * size_of::<f32>(),
-            } as u64)
-        };
         Ok(Memory {
             mapped: tensors.bytes(),
-            weights: loaded.filter_map(packed).sum(),
+            weights: loaded.filter_map(|name| packed_bytes(tensors, &name)).sum(),
             block: decoder::block_bytes(&description, options.kv) as u64,
             row: row_bytes(&description),
         })
     }
 
-    /// Packs the weights.
+    /// Packs the weights of a model that continues texts.
     ///
     /// # Errors
     /// When a tensor is missing, has another shape than the configuration says, or has no place in the architecture.
     pub fn load(self, options: &Options) -> Result<Box<dyn Forward>, LoadError> {
         let description = self.describe(options)?;
         let cpu = Cpu::new(options.isa, options.threads);
-        Ok(Box::new(Decoder::build(cpu, &description, self.tensors(), options.kv, &*self.progress)?))
+        Ok(Box::new(Decoder::build(cpu, &description, self.tensors(), options.kv, false, &*self.progress)?))
     }
 }
 
+/// Bytes that a tensor takes once it is packed.
+pub(super) fn packed_bytes(tensors: &dyn Tensors, name: &str) -> Option<u64> {
+    let (dtype, shape) = tensors.shape(name)?;
+    Some(match shape {
+        [outer @ .., n, k] => outer.iter().product::<usize>() * Matrix::bytes(*n, *k, dtype),
+        vector => vector.iter().product::<usize>() * size_of::<f32>(),
+    } as u64)
+}
+
 /// The widest layer's buffers, the residual stream's and the logits'.
-fn row_bytes(description: &Description) -> u64 {
+pub(super) fn row_bytes(description: &Description) -> u64 {
     let layer = |layer: &super::description::Layer| {
         let attention = &layer.attention;
         let qkv = (2 * attention.heads + 2 * attention.kv_heads) * attention.head_dim;

@@ -1,6 +1,6 @@
 //! Models: from a directory or a file to the logits of the next token.
 //!
-//! The engine knows a model by [`Forward`] alone. A directory or a GGUF file becomes one like this:
+//! The engine knows a model by [`Forward`] or [`Encode`] alone. A directory or a GGUF file becomes one like this:
 //!
 //! `model::open(path)?` reads headers; `.memory(&options)?` tells what it will take; `.load(&options)?` packs the weights.
 //!
@@ -10,7 +10,9 @@
 //! - `tensors`, `safetensors`, `gguf`: named tensors and where they come from.
 //! - `summary`: what the headers tell.
 //! - `builder`: from named tensors to packed weights.
-//! - `decoder`: the forward pass, one for all.
+//! - `decoder`: the forward pass, one for all that continue texts. `encoder`: that of those that see a text whole.
+//! - `pooling`: from hidden states to one vector, as sentence-transformers' files say. `encode`: what the engine must know
+//!   of models that make one.
 //! - [`loader`]: all of it together.
 
 mod architectures;
@@ -18,16 +20,22 @@ mod builder;
 pub mod config;
 mod decoder;
 mod description;
+mod encode;
+mod encoder;
 mod error;
 mod gguf;
 pub mod loader;
+mod mlp;
+mod pooled;
+mod pooling;
 mod rope;
 mod safetensors;
 mod summary;
 mod tensors;
 
 pub use crate::kernels::{Isa, attention::KvType, pool::cores};
-pub use architectures::supported;
+pub use architectures::{supported, supported_encoders};
+pub use encode::{Encode, EncodeShape, Sequence, Task};
 pub use error::LoadError;
 pub use gguf::{TextMetadata, WrongKind};
 pub use loader::{Memory, Model, Options, open, open_embedded};

@@ -48,6 +48,19 @@ impl Deref for Bytes {
 }
 
 impl Tensor {
+    /// Row `index` of a table.
+    pub(super) fn row(&self, index: usize, out: &mut [f32]) {
+        self.dtype.widen(&self.bytes, index * out.len(), out);
+    }
+
+    /// Adds row `index` of a table.
+    pub(super) fn add_row(&self, index: usize, out: &mut [f32]) {
+        let first = index * out.len();
+        for (i, out) in out.iter_mut().enumerate() {
+            *out += self.dtype.read(&self.bytes, first + i);
+        }
+    }
+
     /// All elements.
     pub(super) fn values(&self) -> Vec<f32> {
         let mut values = vec![0.0; self.shape.iter().product()];

@@ -32,7 +32,7 @@ use super::{Backend, Heartbeat, Metric, ModelCard, Readiness, Tokenizer};
 use crate::{
     engine::{self, Engine, Memory},
     generation::{Chat, EmbeddingRequest, Embeddings, Error, Events, GenerationRequest, PromptText},
-    model::{self, Isa, KvType},
+    model::{self, Isa, KvType, Task},
     text::{self, ChatTemplate},
     units::ByteSize,
 };
@@ -49,6 +49,9 @@ pub struct Config {
     /// GGUF file, which needs nothing beside it. `builtin:demo` is the small model inside the program.
     #[garde(custom(builtin::known))]
     pub source: Option<PathBuf>,
+    /// What the model is for: `generate` (it continues texts), `embed` (it makes vectors of texts) or `rerank` (it scores
+    /// documents). Unset: what its files say.
+    pub task: Option<Task>,
     /// Threads that compute. Unset: one for each core. The answers do not depend on it.
     #[garde(inner(range(min = 1, max = 1024)))]
     #[schemars(range(min = 1, max = 1024))]
@@ -82,6 +85,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             source: None,
+            task: None,
             threads: None,
             instructions: None,
             context_length: None,
@@ -213,6 +217,7 @@ fn options(config: &Config) -> Result<model::Options, String> {
         kv: KvType::F32,
         isa: Isa::choose(config.instructions.as_deref())
             .map_err(|lacking| format!("candle.instructions: {lacking}"))?,
+        task: config.task,
     })
 }
 

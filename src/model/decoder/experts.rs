@@ -1,6 +1,5 @@
 //! A mixture of experts (Shazeer et al. 2017): a router picks some feed-forwards for each row.
 
-use super::feed_forward::{Mlp, MlpScratch};
 use crate::{
     kernels::{
         Aligned, Cpu, Matrix, Row,
@@ -12,6 +11,7 @@ use crate::{
         builder::{Builder, Linear},
         description::{self, ExpertWeights},
         error::LoadError,
+        mlp::{Mlp, MlpScratch},
         tensors::Tensor,
     },
 };

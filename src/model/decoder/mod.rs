@@ -5,6 +5,7 @@
 //! [`crate::kernels::Matrix`], `Norm`, `Attention`, `Activation`, `Rotary`); a device of candle's (CUDA, Metal) would put its own behind
 //! the same operations and share the description and the loader.
 
+pub(super) mod embedder;
 mod experts;
 mod feed_forward;
 mod layer;
@@ -35,7 +36,6 @@ pub(super) struct Decoder {
     rotary: Vec<Rotary>,
     layers: Vec<Layer>,
     norm: Option<Norm>,
-    head: Linear,
     logit_multiplier: f32,
     logit_soft_cap: Option<f32>,
     kv: KvType,
@@ -45,12 +45,50 @@ pub(super) struct Decoder {
 }
 
 struct Embedding {
-    /// None: the head's matrix is the table.
-    tokens: Option<Tensor>,
+    tokens: Words,
     multiplier: f32,
     /// Rows of positions, and the row of position 0.
     positions: Option<(Tensor, usize)>,
     norm: Option<Norm>,
+}
+
+/// The table of embeddings, and the head that makes logits.
+enum Words {
+    /// One matrix is both.
+    Tied(Linear),
+    Apart {
+        table: Tensor,
+        head: Linear,
+    },
+    /// Hidden states are all that is wanted.
+    Headless(Tensor),
+}
+
+impl Words {
+    fn build(builder: &Builder<'_>, description: &Description, headless: bool) -> Result<Self, LoadError> {
+        let Description { vocabulary, hidden, .. } = *description;
+        let table = format!("{}.weight", description.embedding.tokens);
+        let table = builder.tensor(&table, &[vocabulary, hidden])?;
+        Ok(match &description.head {
+            _ if headless => Self::Headless(table),
+            Some(head) => Self::Apart { table, head: builder.head(head, vocabulary, hidden)? },
+            None => Self::Tied(Linear { matrix: builder.pack(&table, vocabulary, hidden), bias: None }),
+        })
+    }
+
+    fn row(&self, token: usize, out: &mut [f32]) {
+        match self {
+            Self::Tied(head) => head.matrix.row(token, out),
+            Self::Apart { table, .. } | Self::Headless(table) => table.row(token, out),
+        }
+    }
+
+    fn head(&self) -> Option<&Linear> {
+        match self {
+            Self::Tied(head) | Self::Apart { head, .. } => Some(head),
+            Self::Headless(_) => None,
+        }
+    }
 }
 
 /// Buffers that keep their memory from step to step.
@@ -76,22 +114,17 @@ impl Decoder {
         description: &Description,
         tensors: &dyn Tensors,
         kv: KvType,
+        headless: bool,
         progress: &Progress,
     ) -> Result<Self, LoadError> {
         let Description { vocabulary, hidden, context_length, .. } = *description;
         let builder = Builder::new(&cpu, tensors, description.prefix, description.transposed);
-        let table = format!("{}.weight", description.embedding.tokens);
-        let tokens = builder.tensor(&table, &[vocabulary, hidden])?;
-        let head = match &description.head {
-            Some(head) => builder.head(head, vocabulary, hidden)?,
-            None => Linear { matrix: builder.pack(&tokens, vocabulary, hidden), bias: None },
-        };
         let position_rows = |(name, first): &(String, usize)| {
             let rows = builder.table(&format!("{name}.weight"), context_length + first, hidden)?;
             Ok::<_, LoadError>((rows, *first))
         };
         let embedding = Embedding {
-            tokens: description.head.is_some().then_some(tokens),
+            tokens: Words::build(&builder, description, headless)?,
             multiplier: description.embedding.multiplier,
             positions: description.embedding.positions.as_ref().map(position_rows).transpose()?,
             norm: builder.optional_norm(description.embedding.norm.as_ref(), hidden)?,
@@ -104,7 +137,9 @@ impl Decoder {
         }
         progress(count, count);
         let norm = builder.optional_norm(description.norm.as_ref(), hidden)?;
-        builder.finish(description.head.is_none().then_some("lm_head"))?;
+        let unused = description.head.as_ref().map_or("lm_head", |head| &head.name);
+        let unused: &[&str] = if headless || description.head.is_none() { &[unused] } else { &[] };
+        builder.finish(unused)?;
         let shape = Shape { vocabulary, context_length, block_bytes: block_bytes(description, kv) };
         Ok(Self {
             cpu,
@@ -114,7 +149,6 @@ impl Decoder {
             rotary: description.rotary.clone(),
             layers,
             norm,
-            head,
             logit_multiplier: description.logit_multiplier,
             logit_soft_cap: description.logit_soft_cap,
             kv,
@@ -151,20 +185,13 @@ impl Decoder {
         let Scratch { x, angles, .. } = &mut self.scratch;
         x.resize(places.len() * self.hidden);
         let tokens = chunks.iter().flat_map(|chunk| chunk.tokens);
-        let mut learned = vec![0.0; self.hidden];
         for ((row, &token), place) in x.chunks_exact_mut(self.hidden).zip(tokens).zip(places) {
-            match &self.embedding.tokens {
-                Some(table) => read_row(table, token as usize, row),
-                None => self.head.matrix.row(token as usize, row),
-            }
+            self.embedding.tokens.row(token as usize, row);
             for x in row.iter_mut() {
                 *x *= self.embedding.multiplier;
             }
             if let Some((table, first)) = &self.embedding.positions {
-                read_row(table, place.position + first, &mut learned);
-                for (x, learned) in row.iter_mut().zip(&learned) {
-                    *x += learned;
-                }
+                table.add_row(place.position + first, row);
             }
         }
         if let Some(norm) = &self.embedding.norm {
@@ -178,7 +205,10 @@ impl Decoder {
     }
 
     /// Logits of the wanted rows.
-    fn logits(&mut self, chunks: &[Chunk<'_>]) -> Vec<f32> {
+    fn logits(&mut self, chunks: &[Chunk<'_>]) -> Result<Vec<f32>, ForwardError> {
+        let Some(head) = self.embedding.tokens.head() else {
+            return Err(ForwardError("the model was loaded without its head".to_owned()));
+        };
         let Scratch { x, normed, .. } = &mut self.scratch;
         let mut wanted: Vec<usize> = Vec::new();
         let mut first = 0;
@@ -199,7 +229,7 @@ impl Decoder {
             norm.apply_in_place(&self.cpu, normed);
         }
         let mut logits = vec![0.0; wanted.len() * self.shape.vocabulary];
-        self.head.apply(&self.cpu, normed, &mut logits);
+        head.apply(&self.cpu, normed, &mut logits);
         self.cpu.for_rows(&mut logits, self.shape.vocabulary, |_, logits| {
             for logit in logits.iter_mut() {
                 *logit *= self.logit_multiplier;
@@ -208,7 +238,7 @@ impl Decoder {
                 self.cpu.isa.run(SoftCap { x: logits, cap });
             }
         });
-        logits
+        Ok(logits)
     }
 }
 
@@ -229,14 +259,7 @@ impl Forward for Decoder {
 
     fn forward(&mut self, chunks: &[Chunk<'_>]) -> Result<Vec<f32>, ForwardError> {
         self.check(chunks)?;
-        let place = |chunk: &Chunk<'_>, i: usize| chunk.start + i;
-        let places: Vec<Place<'_>> = chunks
-            .iter()
-            .flat_map(|chunk| {
-                (0..chunk.tokens.len())
-                    .map(move |i| Place { position: place(chunk, i), blocks: chunk.blocks })
-            })
-            .collect();
+        let places = places(chunks);
         if places.is_empty() {
             return Ok(Vec::new());
         }
@@ -244,7 +267,7 @@ impl Forward for Decoder {
         for (layer, cache) in self.layers.iter().zip(&mut self.cache) {
             layer.forward(&self.cpu, cache, &self.rotary, &places, &mut self.scratch);
         }
-        Ok(self.logits(chunks))
+        self.logits(chunks)
     }
 }
 
@@ -256,6 +279,11 @@ pub(super) fn block_bytes(description: &Description, kv: KvType) -> usize {
     description.layers.iter().map(layer).sum()
 }
 
-fn read_row(table: &Tensor, row: usize, out: &mut [f32]) {
-    table.dtype.widen(&table.bytes, row * out.len(), out);
+/// Each row's place.
+fn places<'a>(chunks: &[Chunk<'a>]) -> Vec<Place<'a>> {
+    let rows = |chunk: &Chunk<'a>| {
+        let (start, blocks) = (chunk.start, chunk.blocks);
+        (0..chunk.tokens.len()).map(move |i| Place { position: start + i, blocks })
+    };
+    chunks.iter().flat_map(rows).collect()
 }
