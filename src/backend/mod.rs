@@ -25,7 +25,7 @@ use tokio::sync::OnceCell;
 use self::passthrough::Passthrough;
 use crate::generation::{
     Chat, EmbeddingRequest, Embeddings, Error, Events, GenerationRequest, Input, Prompt, PromptText,
-    SamplingParams,
+    RerankRequest, SamplingParams, Scores,
 };
 
 /// The kinds of backend that this build has.
@@ -177,19 +177,7 @@ pub trait Backend: Send + Sync {
     /// # Errors
     /// Why it cannot.
     fn warm_up(&self) -> BoxFuture<'_, Result<(), String>> {
-        Box::pin(async {
-            let prompt = Prompt { text: PromptText::Tokens(vec![0]), suffix: None, echo: false };
-            let sampling =
-                SamplingParams { temperature: Some(0.0), max_tokens: Some(1), ..SamplingParams::default() };
-            let input = Input::Prompt(prompt);
-            let request =
-                GenerationRequest { input, sampling, choices: 1, best_of: 1, stream: false, logprobs: None };
-            let mut events = self.generate(request).await.map_err(|error| error.to_string())?;
-            while let Some(event) = events.next().await {
-                event.map_err(|error| error.to_string())?;
-            }
-            Ok(())
-        })
+        Box::pin(first_token(|request| self.generate(request)))
     }
 
     /// `None` where nothing is computed here.
@@ -208,6 +196,10 @@ pub trait Backend: Send + Sync {
         Box::pin(std::future::ready(Err(Error::unsupported("model", "This model does not continue texts."))))
     }
 
+    fn rerank(&self, _request: RerankRequest) -> BoxFuture<'_, Result<Scores, Error>> {
+        Box::pin(std::future::ready(Err(Error::unsupported("model", "This model does not score documents."))))
+    }
+
     fn embed(&self, _request: EmbeddingRequest) -> BoxFuture<'_, Result<Embeddings, Error>> {
         Box::pin(std::future::ready(Err(Error::unsupported("model", "This model does not make embeddings."))))
     }
@@ -219,6 +211,23 @@ pub trait Backend: Send + Sync {
     fn passthrough(&self) -> Option<&dyn Passthrough> {
         None
     }
+}
+
+/// Asks for one token, and waits for it.
+async fn first_token<'a>(
+    generate: impl FnOnce(GenerationRequest) -> BoxFuture<'a, Result<Events, Error>>,
+) -> Result<(), String> {
+    let prompt = Prompt { text: PromptText::Tokens(vec![0]), suffix: None, echo: false };
+    let sampling =
+        SamplingParams { temperature: Some(0.0), max_tokens: Some(1), ..SamplingParams::default() };
+    let input = Input::Prompt(prompt);
+    let request =
+        GenerationRequest { input, sampling, choices: 1, best_of: 1, stream: false, logprobs: None };
+    let mut events = generate(request).await.map_err(|error| error.to_string())?;
+    while let Some(event) = events.next().await {
+        event.map_err(|error| error.to_string())?;
+    }
+    Ok(())
 }
 
 /// Text ↔ token ids, as the model sees them.

@@ -165,7 +165,7 @@ impl Model {
             mapped: tensors.bytes(),
             weights: loaded.filter_map(|name| packed_bytes(tensors, &name)).sum(),
             block: decoder::block_bytes(&description, options.kv) as u64,
-            row: row_bytes(&description),
+            row: row_bytes(&description) + (description.vocabulary * size_of::<f32>()) as u64,
         })
     }
 
@@ -189,7 +189,7 @@ pub(super) fn packed_bytes(tensors: &dyn Tensors, name: &str) -> Option<u64> {
     } as u64)
 }
 
-/// The widest layer's buffers, the residual stream's and the logits'.
+/// The widest layer's buffers and the residual stream's.
 pub(super) fn row_bytes(description: &Description) -> u64 {
     let layer = |layer: &super::description::Layer| {
         let attention = &layer.attention;
@@ -206,5 +206,5 @@ pub(super) fn row_bytes(description: &Description) -> u64 {
         qkv + 3 * inner
     };
     let widest = description.layers.iter().map(layer).max().unwrap_or(0);
-    ((widest + 6 * description.hidden + description.vocabulary) * size_of::<f32>()) as u64
+    ((widest + 6 * description.hidden) * size_of::<f32>()) as u64
 }

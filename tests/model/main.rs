@@ -3,6 +3,7 @@
 #![cfg(feature = "candle")]
 
 mod cases;
+mod encoders;
 mod files;
 mod gguf;
 mod golden;

@@ -7,6 +7,7 @@ use serde_json::Map;
 use super::{
     defaults::Defaults,
     fingerprint::Content,
+    vectors::Prompts,
     words::{Origin, Origins, Words},
 };
 use crate::{
@@ -75,7 +76,8 @@ impl Builtin {
             template: Some(Origin::Program),
             defaults: Some(Origin::Program),
         };
-        Ok(Words { tokenizer, template, defaults, origins })
+        let prompts = Prompts::default();
+        Ok(Words { tokenizer, template, defaults, prompts, origins })
     }
 
     /// What its answers depend on, named and ordered as in a directory of these files.

@@ -89,11 +89,17 @@ impl Fingerprint {
 pub(super) fn files(source: &Path, model: &model::Model) -> Vec<(String, Content)> {
     let name = |path: &Path| {
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        // A GGUF file may be called anything.
-        if path == source { "model.gguf".to_owned() } else { name }
+        // What a directory has in directories of its own is called as it lies there.
+        let inside = path.strip_prefix(source).ok().filter(|inside| inside.components().count() > 1);
+        match inside {
+            Some(inside) => inside.display().to_string(),
+            // A GGUF file may be called anything.
+            None if path == source => "model.gguf".to_owned(),
+            None => name,
+        }
     };
     let mut files = words::files(source);
-    files.extend(model.files().into_iter().map(|path| (name(path), path.to_owned())));
+    files.extend(model.files().into_iter().map(|path| (name(&path), path)));
     files.into_iter().map(|(name, path)| (name, Content::File(path))).collect()
 }
 

@@ -9,7 +9,7 @@ use std::{
 use serde::Serialize;
 
 use super::{
-    Settings, activations,
+    Needs, Settings,
     fingerprint::{self, Fingerprint},
     memory,
     opened::Opened,
@@ -19,7 +19,7 @@ use super::{
     words::{Origin, Words},
 };
 use crate::{
-    model::{self, BLOCK},
+    model::{self, BLOCK, Task},
     text::chat_template::Features,
 };
 
@@ -103,13 +103,14 @@ pub fn inspect(id: Option<&str>, config: &crate::backend::Config) -> Result<Repo
     let summary = opened.summary(&options).map_err(lacking)?;
     let needs = opened.memory(&options).map_err(lacking)?;
     let fingerprint = fingerprint::fingerprint(&files, summary.context_length, &settings)?;
-    let activations = activations(&needs, config);
+    let block = needs.block.max(1);
+    let needs = Needs::of(&needs, config, summary.task, summary.context_length);
     let memory = Memory {
         weights: needs.weights,
-        kv_cache: config.kv_cache.0,
-        kv_cache_tokens: config.kv_cache.0 / needs.block.max(1) * BLOCK as u64,
-        activations,
-        needed: needs.weights + config.kv_cache.0 + activations,
+        kv_cache: needs.kv_cache,
+        kv_cache_tokens: needs.kv_cache / block * BLOCK as u64,
+        activations: needs.activations,
+        needed: needs.sum(),
         available: memory::available(),
     };
     let kind = words.tokenizer.kind().to_owned();
@@ -168,6 +169,7 @@ impl fmt::Display for Report {
         }
         let mut row = |name: &str, value: String| writeln!(f, "  {name:14} {value}");
         row("architecture", format!("{} ({})", summary.architecture, summary.format))?;
+        row("task", summary.task.name().to_owned())?;
         row("parameters", summary.parameters.to_string())?;
         let elements: Vec<String> = summary
             .elements
@@ -188,8 +190,13 @@ impl fmt::Display for Report {
         row("context", format!("{} tokens", summary.context_length))?;
         row("vocabulary", format!("{} tokens, logits for {}", tokenizer.vocabulary, summary.vocabulary))?;
         row("tokenizer", format!("{} (from {})", tokenizer.kind, tokenizer.found))?;
-        row("chat template", chat_template.as_ref().map_or("none".to_owned(), Template::line))?;
-        row("defaults", defaults.line())?;
+        if let Some(pooling) = &summary.pooling {
+            row("vectors", pooling.clone())?;
+        }
+        if summary.task == Task::Generate {
+            row("chat template", chat_template.as_ref().map_or("none".to_owned(), Template::line))?;
+            row("defaults", defaults.line())?;
+        }
         let mib = |bytes: u64| bytes.div_ceil(1 << 20);
         let available = memory.available.map(|bytes| format!("; {} MiB are available", mib(bytes)));
         row(

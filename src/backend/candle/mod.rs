@@ -13,6 +13,7 @@ mod memory;
 mod metrics;
 mod opened;
 mod prepare;
+mod vectors;
 mod words;
 
 use std::{
@@ -27,12 +28,15 @@ use futures_util::future::{BoxFuture, FutureExt};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use self::{defaults::Defaults, opened::Opened, words::Words};
-use super::{Backend, Heartbeat, Metric, ModelCard, Readiness, Tokenizer};
+use self::{defaults::Defaults, opened::Opened, vectors::Encoder, words::Words};
+use super::{Backend, Heartbeat, Metric, ModelCard, Readiness, Tokenizer, first_token};
 use crate::{
-    engine::{self, Engine, Memory},
-    generation::{Chat, EmbeddingRequest, Embeddings, Error, Events, GenerationRequest, PromptText},
-    model::{self, Isa, KvType, Task},
+    engine::{self, Batcher, Engine, Memory},
+    generation::{
+        Chat, EmbeddingRequest, Embeddings, Error, Events, GenerationRequest, PromptText, RerankRequest,
+        Scores,
+    },
+    model::{self, Encode, Forward, Isa, KvType, Task},
     text::{self, ChatTemplate},
     units::ByteSize,
 };
@@ -105,7 +109,7 @@ pub struct Candle {
     settings: Settings,
     /// What is told of the model until it is loaded.
     unloaded: ModelCard,
-    loaded: OnceLock<Arc<Loaded>>,
+    served: OnceLock<Served>,
     progress: Progress,
 }
 
@@ -126,7 +130,22 @@ impl Settings {
     }
 }
 
-/// A model that can answer.
+/// A model that is loaded, by what it does.
+enum Served {
+    Generator(Arc<Loaded>),
+    Encoder(Arc<Encoder>),
+}
+
+impl Served {
+    fn tokenizer(&self) -> &text::Tokenizer {
+        match self {
+            Self::Generator(loaded) => &loaded.tokenizer,
+            Self::Encoder(encoder) => &encoder.tokenizer,
+        }
+    }
+}
+
+/// A model that continues texts.
 struct Loaded {
     tokenizer: text::Tokenizer,
     template: ChatTemplate,
@@ -146,25 +165,59 @@ impl Candle {
             config: config.candle.clone(),
             settings,
             unloaded,
-            loaded: OnceLock::new(),
+            served: OnceLock::new(),
             progress: Arc::new(ArcSwap::from_pointee("loading".to_owned())),
         }
     }
 
+    fn served(&self) -> Result<&Served, Error> {
+        self.served.get().ok_or_else(|| Error::Unavailable(format!("The model '{}' is loading.", self.model)))
+    }
+
+    /// As a model that continues texts.
     fn loaded(&self) -> Result<&Arc<Loaded>, Error> {
-        self.loaded.get().ok_or_else(|| Error::Unavailable(format!("The model '{}' is loading.", self.model)))
+        match self.served()? {
+            Served::Generator(loaded) => Ok(loaded),
+            Served::Encoder(encoder) => {
+                let (does, path) = match encoder.task {
+                    Task::Rerank => ("scores documents", "/rerank"),
+                    Task::Embed | Task::Generate => ("makes embeddings", "/embeddings"),
+                };
+                let message = format!(
+                    "The model '{}' {does}: ask it at '{path}'. It does not continue texts.",
+                    self.model
+                );
+                Err(Error::unsupported("model", message))
+            }
+        }
+    }
+
+    /// As a model that makes vectors.
+    fn encoder(&self, wanted: &str) -> Result<Arc<Encoder>, Error> {
+        match self.served()? {
+            Served::Encoder(encoder) => Ok(Arc::clone(encoder)),
+            Served::Generator(_) => {
+                let message = format!(
+                    "The model '{}' continues texts and {wanted}. One that does is made of an encoder, or of a model with \
+                     sentence-transformers' files; 'candle.task' says so where there are none.",
+                    self.model
+                );
+                Err(Error::unsupported("model", message))
+            }
+        }
     }
 }
 
-impl Loaded {
+impl Served {
     fn load(config: &Config, settings: &Settings, created: u64, progress: &Progress) -> Result<Self, String> {
         let source = source(config)?;
         let lacking = |error: model::LoadError| error.to_string();
         let Opened { model: opened, words, files } = Opened::open(source)?;
         let options = options(config)?;
+        let task = opened.task(&options).map_err(lacking)?;
         let memory = opened.memory(&options).map_err(lacking)?;
-        fits(&memory, config)?;
         let context_length = opened.summary(&options).map_err(lacking)?.context_length;
+        fits(&Needs::of(&memory, config, task, context_length))?;
         // Both read all the weights: together they need them once.
         let (model, fingerprint) = thread::scope(|scope| {
             let hashing = scope.spawn(|| {
@@ -176,9 +229,16 @@ impl Loaded {
             });
             let layers = Arc::clone(progress);
             let told = move |done, of| layers.store(Arc::new(format!("loading {done}/{of} layers")));
-            let model = opened.telling(told).load(&options).map_err(lacking);
+            let opened = opened.telling(told);
+            let model = match task {
+                Task::Generate => opened.load(&options).map(Weights::Generator),
+                Task::Embed | Task::Rerank => opened.load_encoder(&options).map(Weights::Encoder),
+            };
             progress.store(Arc::new("reading the files' fingerprint".to_owned()));
-            (model, hashing.join().unwrap_or_else(|_| Err("hashing its files failed".to_owned())))
+            (
+                model.map_err(lacking),
+                hashing.join().unwrap_or_else(|_| Err("hashing its files failed".to_owned())),
+            )
         });
         let card = ModelCard {
             created,
@@ -186,20 +246,42 @@ impl Loaded {
             fingerprint: fingerprint?.fingerprint,
             context_length: u32::try_from(context_length).unwrap_or(u32::MAX),
         };
-        let model = model?;
-        let config = engine::Config {
-            memory: Memory::Bytes(config.kv_cache.0),
-            max_batch_tokens: config.max_batch_tokens as usize,
-            max_sequences: config.max_sequences as usize,
-            max_waiting: config.max_waiting as usize,
-            prefix_cache: config.prefix_cache,
-            buffered_tokens: BUFFERED_TOKENS,
-        };
-        let engine = Engine::start(model, config).map_err(|error| error.to_string())?;
-        let Words { tokenizer, template, defaults, origins: _ } = words;
-        Ok(Self { tokenizer, template, defaults, engine, card })
+        let Words { tokenizer, template, defaults, prompts, origins: _ } = words;
+        let max_batch_tokens = config.max_batch_tokens as usize;
+        let max_waiting = config.max_waiting as usize;
+        match model? {
+            Weights::Generator(model) => {
+                let config = engine::Config {
+                    memory: Memory::Bytes(config.kv_cache.0),
+                    max_batch_tokens,
+                    max_sequences: config.max_sequences as usize,
+                    max_waiting,
+                    prefix_cache: config.prefix_cache,
+                    buffered_tokens: BUFFERED_TOKENS,
+                };
+                let engine = Engine::start(model, config).map_err(|error| error.to_string())?;
+                Ok(Self::Generator(Arc::new(Loaded { tokenizer, template, defaults, engine, card })))
+            }
+            Weights::Encoder(model) => {
+                if task == Task::Rerank && model.shape().width != 1 {
+                    let labels = model.shape().width;
+                    return Err(format!("it tells {labels} labels apart, where a score is wanted"));
+                }
+                let batcher = Batcher::start(model, max_batch_tokens, max_waiting)
+                    .map_err(|error| format!("no thread for the engine: {error}"))?;
+                Ok(Self::Encoder(Arc::new(Encoder { tokenizer, prompts, batcher, card, task })))
+            }
+        }
     }
+}
 
+/// A model whose weights are packed.
+enum Weights {
+    Generator(Box<dyn Forward>),
+    Encoder(Box<dyn Encode>),
+}
+
+impl Loaded {
     fn context_length(&self) -> usize {
         self.card.context_length as usize
     }
@@ -221,25 +303,43 @@ fn options(config: &Config) -> Result<model::Options, String> {
     })
 }
 
-/// Bytes for the rows of one step.
-fn activations(memory: &model::Memory, config: &Config) -> u64 {
-    memory.row * u64::from(config.max_batch_tokens.max(config.max_sequences))
+/// Bytes that a model takes while it serves.
+struct Needs {
+    weights: u64,
+    kv_cache: u64,
+    /// For the rows of one step.
+    activations: u64,
+}
+
+impl Needs {
+    fn of(memory: &model::Memory, config: &Config, task: Task, context_length: usize) -> Self {
+        let batch = u64::from(config.max_batch_tokens);
+        let (kv_cache, rows) = match task {
+            Task::Generate => (config.kv_cache.0, batch.max(u64::from(config.max_sequences))),
+            // A text is run whole, and nothing of it is kept.
+            Task::Embed | Task::Rerank => (0, batch.max(context_length as u64)),
+        };
+        Self { weights: memory.weights, kv_cache, activations: memory.row * rows }
+    }
+
+    fn sum(&self) -> u64 {
+        self.weights + self.kv_cache + self.activations
+    }
 }
 
 /// Refuses a model that would not fit, with the sum, before the system would kill somebody for it.
-fn fits(memory: &model::Memory, config: &Config) -> Result<(), String> {
-    let (kv_cache, activations) = (config.kv_cache.0, activations(memory, config));
-    let needed = memory.weights + kv_cache + activations;
+fn fits(needs: &Needs) -> Result<(), String> {
+    let needed = needs.sum();
     match memory::available() {
         Some(available) if needed > available => {
             let mib = |bytes: u64| bytes.div_ceil(1 << 20);
             Err(format!(
                 "it needs {} MiB of memory (weights {}, KV cache {}, activations {}), but {} MiB are available; \
-                 take a smaller model, or lower candle.kv_cache or candle.max_batch_tokens",
+                 take a smaller model, or lower candle.kv_cache, candle.max_batch_tokens or candle.context_length",
                 mib(needed),
-                mib(memory.weights),
-                mib(kv_cache),
-                mib(activations),
+                mib(needs.weights),
+                mib(needs.kv_cache),
+                mib(needs.activations),
                 mib(available)
             ))
         }
@@ -249,17 +349,23 @@ fn fits(memory: &model::Memory, config: &Config) -> Result<(), String> {
 
 impl Backend for Candle {
     fn card(&self) -> &ModelCard {
-        self.loaded.get().map_or(&self.unloaded, |loaded| &loaded.card)
+        match self.served.get() {
+            None => &self.unloaded,
+            Some(Served::Generator(loaded)) => &loaded.card,
+            Some(Served::Encoder(encoder)) => &encoder.card,
+        }
     }
 
     fn readiness(&self) -> Readiness {
-        match self.loaded.get() {
-            None => Readiness::NotReady(self.progress.load().to_string()),
-            Some(loaded) if loaded.engine.is_stopped() => {
-                Readiness::NotReady("the engine has stopped".to_owned())
-            }
-            Some(_) => Readiness::Ready,
+        let stopped = match self.served.get() {
+            None => return Readiness::NotReady(self.progress.load().to_string()),
+            Some(Served::Generator(loaded)) => loaded.engine.is_stopped(),
+            Some(Served::Encoder(encoder)) => encoder.batcher.is_stopped(),
+        };
+        if stopped {
+            return Readiness::NotReady("the engine has stopped".to_owned());
         }
+        Readiness::Ready
     }
 
     fn load(&self) -> BoxFuture<'_, Result<(), String>> {
@@ -267,21 +373,37 @@ impl Backend for Candle {
         let progress = Arc::clone(&self.progress);
         async move {
             let loading =
-                tokio::task::spawn_blocking(move || Loaded::load(&config, &settings, created, &progress));
-            let loaded = loading.await.map_err(|error| error.to_string())??;
+                tokio::task::spawn_blocking(move || Served::load(&config, &settings, created, &progress));
+            let served = loading.await.map_err(|error| error.to_string())??;
             // Loaded once; a second call has nothing to add.
-            let _ = self.loaded.set(Arc::new(loaded));
+            let _ = self.served.set(served);
             Ok(())
         }
         .boxed()
     }
 
     fn metrics(&self) -> Vec<Metric> {
-        self.loaded.get().map_or_else(Vec::new, |loaded| metrics::metrics(&loaded.engine.stats()))
+        match self.served.get() {
+            None => Vec::new(),
+            Some(Served::Generator(loaded)) => metrics::metrics(&loaded.engine.stats()),
+            Some(Served::Encoder(encoder)) => encoder.metrics(),
+        }
+    }
+
+    fn warm_up(&self) -> BoxFuture<'_, Result<(), String>> {
+        match self.served.get() {
+            Some(Served::Encoder(encoder)) => {
+                async { encoder.warm_up().await.map_err(|error| error.to_string()) }.boxed()
+            }
+            _ => first_token(|request| self.generate(request)).boxed(),
+        }
     }
 
     fn heartbeat(&self) -> Option<Heartbeat> {
-        let engine = &self.loaded.get()?.engine;
+        let engine = match self.served.get()? {
+            Served::Generator(loaded) => &loaded.engine,
+            Served::Encoder(encoder) => return Some(encoder.heartbeat()),
+        };
         let stats = engine.stats();
         // An engine that has ended takes no step any more, which is not what anybody who waits for one wants.
         Some(Heartbeat { steps: stats.steps, busy: stats.is_busy() || engine.is_stopped() })
@@ -297,9 +419,12 @@ impl Backend for Candle {
         .boxed()
     }
 
-    fn embed(&self, _: EmbeddingRequest) -> BoxFuture<'_, Result<Embeddings, Error>> {
-        let message = "The candle backend has no embeddings.";
-        async move { Err(Error::unsupported("model", message)) }.boxed()
+    fn embed(&self, request: EmbeddingRequest) -> BoxFuture<'_, Result<Embeddings, Error>> {
+        async move { self.encoder("makes no embeddings")?.embed(request).await }.boxed()
+    }
+
+    fn rerank(&self, request: RerankRequest) -> BoxFuture<'_, Result<Scores, Error>> {
+        async move { self.encoder("does not score documents")?.rerank(request).await }.boxed()
     }
 
     fn tokenizer(&self) -> Option<&dyn Tokenizer> {
@@ -309,7 +434,7 @@ impl Backend for Candle {
 
 impl Tokenizer for Candle {
     fn tokenize(&self, prompt: &PromptText) -> Result<Vec<u32>, Error> {
-        self.loaded()?.ids(prompt)
+        prepare::ids(self.served()?.tokenizer(), prompt)
     }
 
     fn tokenize_chat(&self, chat: &Chat) -> Result<Vec<u32>, Error> {
@@ -317,6 +442,6 @@ impl Tokenizer for Candle {
     }
 
     fn detokenize(&self, tokens: &[u32]) -> Result<String, Error> {
-        self.loaded()?.tokenizer.decode(tokens, false)
+        self.served()?.tokenizer().decode(tokens, false)
     }
 }

@@ -6,6 +6,7 @@ use crate::{
     generation::{
         Chat, Error, GenerationRequest, Input, Prompt, PromptText, ResponseFormat, SamplingParams, ToolChoice,
     },
+    text::Tokenizer,
 };
 
 /// Where neither the request, the configuration nor the model says anything: the predecessor's value.
@@ -164,15 +165,15 @@ impl Loaded {
             let message = "A suffix is not supported by the candle backend: leave out 'suffix'.";
             return Err(Error::unsupported("suffix", message));
         }
-        self.ids(&prompt.text)
+        ids(&self.tokenizer, &prompt.text)
     }
+}
 
-    /// A prompt as it stands, with the special tokens that its tokenizer puts around a text.
-    pub(super) fn ids(&self, text: &PromptText) -> Result<Vec<u32>, Error> {
-        match text {
-            PromptText::Text(text) => self.tokenizer.encode(text, true),
-            PromptText::Tokens(ids) => Ok(ids.clone()),
-        }
+/// A prompt as it stands, with the special tokens that its tokenizer puts around a text.
+pub(super) fn ids(tokenizer: &Tokenizer, text: &PromptText) -> Result<Vec<u32>, Error> {
+    match text {
+        PromptText::Text(text) => tokenizer.encode(text, true),
+        PromptText::Tokens(ids) => Ok(ids.clone()),
     }
 }
 

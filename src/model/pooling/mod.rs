@@ -2,7 +2,7 @@
 
 mod modules;
 
-use std::ops::Range;
+use std::{fmt, ops::Range};
 
 use super::{
     Sequence,
@@ -51,8 +51,8 @@ pub(super) struct Dense {
     pub(super) tensors: Directory,
 }
 
-impl std::fmt::Debug for Dense {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Dense {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Dense({}, {})", self.inputs, self.outputs)
     }
 }
@@ -62,6 +62,18 @@ impl Description {
     pub(super) fn plain(mode: Mode) -> Self {
         let (modes, dense) = (vec![mode], Vec::new());
         Self { modes, include_prompt: true, dense, normalise: true, longest: None }
+    }
+}
+
+/// For people: `mean, 384 → 128, length 1`.
+impl fmt::Display for Description {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let modes: Vec<&str> = self.modes.iter().map(|mode| mode.name()).collect();
+        f.write_str(&modes.join(" and "))?;
+        for Dense { inputs, outputs, .. } in &self.dense {
+            write!(f, ", {inputs} → {outputs}")?;
+        }
+        f.write_str(if self.normalise { ", length 1" } else { "" })
     }
 }
 
