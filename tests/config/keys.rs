@@ -148,6 +148,7 @@ fn plain_rows() -> Vec<Row> {
         Row::new("echo.load_delay_ms", json!(0), "20", "20", json!(20), "'long'").outside("600001"),
         Row::new("echo.stall_after", Value::Null, "3", "3", json!(3), "-1"),
         Row::new("candle.source", Value::Null, "'models/a'", "models/a", json!("models/a"), "5"),
+        Row::new("candle.task", Value::Null, "'embed'", "embed", json!("embed"), "5").outside("'chat'"),
         Row::new("candle.instructions", Value::Null, "'avx2'", "avx2", json!("avx2"), "7"),
         Row::new("candle.threads", Value::Null, "2", "2", json!(2), "'all'").outside("0"),
         Row::new("candle.context_length", Value::Null, "99", "99", json!(99), "1.5").outside("0"),
@@ -224,7 +225,7 @@ fn plain_rows() -> Vec<Row> {
 }
 
 /// Keys that one table of `models` has too.
-const OF_A_MODEL: [&str; 25] = [
+const OF_A_MODEL: [&str; 26] = [
     "proxy.affinity",
     "proxy.affinity_header",
     "proxy.health_interval",
@@ -235,6 +236,7 @@ const OF_A_MODEL: [&str; 25] = [
     "echo.load_delay_ms",
     "echo.stall_after",
     "candle.source",
+    "candle.task",
     "candle.instructions",
     "candle.threads",
     "candle.context_length",

@@ -114,6 +114,9 @@ impl Description {
 
     /// The files that the vectors depend on, besides those of the directory itself.
     pub(in crate::model) fn files(directory: &Path) -> Vec<PathBuf> {
+        if !Self::is_in(directory) {
+            return Vec::new();
+        }
         let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
         let directories = entries.map(|entry| entry.path()).filter(|path| path.is_dir());
         // `1_Pooling`, `2_Dense`: what `modules.json` names begins with its number.
