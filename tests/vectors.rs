@@ -72,11 +72,12 @@ async fn every_shape_of_input_has_its_vectors() {
 async fn the_same_text_gives_the_same_bytes_in_any_batch() {
     let texts: Vec<String> = (0..60).map(|n| "ab c".repeat(n % 9 + 1) + &n.to_string()).collect();
     let alone = embedder(&["candle.threads=1", "candle.max_batch_tokens=1"]).await;
-    let expected = join_all(texts.iter().map(|text| alone.ok(EMBEDDINGS, &input(text.as_str())))).await;
+    let bodies: Vec<Value> = texts.iter().map(|text| input(text.as_str())).collect();
+    let expected = join_all(bodies.iter().map(|body| alone.ok(EMBEDDINGS, body))).await;
     assert!(metric(&alone, "sconce_engine_steps_total").await >= 60);
     let busy = embedder(&["candle.threads=3", "candle.max_batch_tokens=100"]).await;
     for _ in 0..3 {
-        let singles = join_all(texts.iter().map(|text| busy.ok(EMBEDDINGS, &input(text.as_str()))));
+        let singles = join_all(bodies.iter().map(|body| busy.ok(EMBEDDINGS, body)));
         let all = input(texts.clone());
         let (singles, all) = tokio::join!(singles, busy.ok(EMBEDDINGS, &all));
         for (i, (single, expected)) in singles.iter().zip(&expected).enumerate() {

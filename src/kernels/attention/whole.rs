@@ -422,8 +422,7 @@ mod tests {
             let all = case.run(&cpu);
             for sequence in &case.sequences {
                 let qkv = case.qkv[sequence.start * 3 * width..sequence.end * 3 * width].to_vec();
-                let alone =
-                    Case { sequences: vec![0..sequence.len()], qkv, ..Case::new(2, 32, Some(20), &[]) };
+                let alone = Case { qkv, ..Case::new(2, 32, Some(20), &[sequence.len()]) };
                 let own = &all[sequence.start * width..sequence.end * width];
                 assert_eq!(bits(&alone.run(&cpu)), bits(own), "{sequence:?}");
             }

@@ -1,6 +1,6 @@
 //! DistilBERT (`modeling_distilbert.py`): BERT without types of tokens.
 
-use super::encoders::{BERT, Names, Wanted};
+use super::encoders::{Names, Wanted};
 use crate::{
     kernels::activation::Activation,
     model::{config::ConfigError, encoder::description::Description},
@@ -15,7 +15,6 @@ const DISTILBERT: Names = Names {
     up: "ffn.lin1",
     down: "ffn.lin2",
     mlp_norm: "output_layer_norm",
-    ..BERT
 };
 
 pub(super) fn describe(wanted: &Wanted<'_>) -> Result<Description, ConfigError> {
