@@ -7,15 +7,12 @@ use serde::{Deserialize, Serialize};
 
 use super::ForwardError;
 
-/// What a model is for.
+/// What a model is for: to continue texts, to make vectors of them, or to score how well documents answer a query.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Task {
-    /// It continues texts.
     Generate,
-    /// It makes vectors of texts.
     Embed,
-    /// It scores how well documents answer a query.
     Rerank,
 }
 

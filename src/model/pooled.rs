@@ -7,7 +7,7 @@ use super::{
     description,
     encoder::{self, Encoder, description::Description as EncoderDescription},
     loader::{Source, packed_bytes, row_bytes},
-    pooling::{Description as Pooling, Mode},
+    pooling::{Description as Pooling, Mode, modules},
 };
 use crate::kernels::{
     Cpu,
@@ -52,14 +52,14 @@ impl Model {
     pub(super) fn describe_pooled(&self, options: &Options) -> Result<(Described, Pooling), LoadError> {
         let config = self.config();
         let encoder = architectures::is_encoder(config)?;
-        let found = match self.source() {
-            Source::Directory { path: Some(path), .. } => Pooling::read(path)?,
-            _ => None,
+        let (found, longest) = match self.source() {
+            Source::Directory { path: Some(path), .. } => (Pooling::read(path)?, modules::longest(path)?),
+            _ => (None, None),
         };
         let mode = if encoder { Mode::Mean } else { Mode::LastToken };
         let pooling = found.unwrap_or_else(|| Pooling::plain(mode));
         // The configuration knows better than the files, up to what the model can take at all.
-        let longest = options.context_length.or(pooling.longest);
+        let longest = options.context_length.or(longest);
         let described = if encoder {
             let classifies = self.task(options)? == Task::Rerank;
             Described::Encoder(Box::new(architectures::describe_encoder(config, longest, classifies)?))

@@ -1,6 +1,6 @@
 //! From a sequence's hidden states to its vector, as the model's sentence-transformers files say.
 
-mod modules;
+pub(super) mod modules;
 
 use std::{fmt, ops::Range};
 
@@ -38,8 +38,6 @@ pub(super) struct Description {
     pub(super) dense: Vec<Dense>,
     /// Vectors have length 1.
     pub(super) normalise: bool,
-    /// Tokens that the model's files allow.
-    pub(super) longest: Option<usize>,
 }
 
 /// A linear layer in a file of its own.
@@ -61,7 +59,7 @@ impl Description {
     /// What is done where the model's files say nothing: sentence-transformers' mode, and vectors of length 1.
     pub(super) fn plain(mode: Mode) -> Self {
         let (modes, dense) = (vec![mode], Vec::new());
-        Self { modes, include_prompt: true, dense, normalise: true, longest: None }
+        Self { modes, include_prompt: true, dense, normalise: true }
     }
 }
 

@@ -52,7 +52,6 @@ impl Description {
             include_prompt: true,
             dense: Vec::new(),
             normalise: false,
-            longest: longest(directory)?,
         };
         for (place, module) in modules.iter().enumerate() {
             let text = |key: &str| module.get(key).and_then(Value::as_str);
@@ -163,8 +162,11 @@ fn dense(directory: &Path) -> Result<Dense, LoadError> {
     })
 }
 
-/// Tokens that a text may have.
-fn longest(directory: &Path) -> Result<Option<usize>, LoadError> {
+/// Tokens that a text, or a pair, may have by the files of a model's directory.
+///
+/// # Errors
+/// When one is malformed.
+pub(in crate::model) fn longest(directory: &Path) -> Result<Option<usize>, LoadError> {
     for (file, key) in
         [("sentence_bert_config.json", "max_seq_length"), ("tokenizer_config.json", "model_max_length")]
     {
