@@ -55,9 +55,13 @@ impl Tensor {
 
     /// Adds row `index` of a table.
     pub(super) fn add_row(&self, index: usize, out: &mut [f32]) {
+        const PART: usize = 256;
         let first = index * out.len();
-        for (i, out) in out.iter_mut().enumerate() {
-            *out += self.dtype.read(&self.bytes, first + i);
+        for (i, out) in out.chunks_mut(PART).enumerate() {
+            let mut row = [0.0; PART];
+            let row = &mut row[..out.len()];
+            self.dtype.widen(&self.bytes, first + i * PART, row);
+            out.iter_mut().zip(row).for_each(|(out, x)| *out += *x);
         }
     }
 

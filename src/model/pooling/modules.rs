@@ -47,12 +47,7 @@ impl Description {
         let text =
             std::fs::read_to_string(&path).map_err(|source| LoadError::Io { path: path.clone(), source })?;
         let modules: Vec<Value> = serde_json::from_str(&text).map_err(|error| format(error.to_string()))?;
-        let mut found = Self {
-            modes: Vec::new(),
-            include_prompt: true,
-            dense: Vec::new(),
-            normalise: false,
-        };
+        let mut found = Self { modes: Vec::new(), include_prompt: true, dense: Vec::new(), normalise: false };
         for (place, module) in modules.iter().enumerate() {
             let text = |key: &str| module.get(key).and_then(Value::as_str);
             let kind = text("type").ok_or_else(|| format(format!("module {place} has no type")))?;
