@@ -231,6 +231,23 @@ async fn ends_a_stream_without_saying_that_it_ends() {
 }
 
 #[tokio::test]
+async fn breaks_off_after_the_last_event() {
+    for end in [Step::Close, Step::Reset] {
+        let steps = vec![
+            events(),
+            chunk(EVENT),
+            chunk("data: [DONE]\n\n"),
+            Step::Wait(Duration::from_millis(50)),
+            end,
+        ];
+        let upstream = Upstream::always(steps).await;
+        let proxy = proxy(&[("a", &upstream.url())], &[]).await;
+        assert_eq!(proxy.stream(CHAT, &chat("hi")).await.len(), 1);
+        proxy.logged("\"outcome\":\"ok\"").await;
+    }
+}
+
+#[tokio::test]
 async fn sends_half_an_event() {
     for end in [chunk(""), Step::Close] {
         let pieces = ["data: {\"a\":", "1}\n", "\ndata: {\"b\"", ":2"].map(chunk);

@@ -20,6 +20,10 @@ async fn a_key_in_a_file_is_read_again() {
     let settings = ["backend=proxy", "proxy.health_path=", "proxy.api_key_file=key", &url];
     let settings: Vec<&str> = settings.iter().flat_map(|setting| ["--set", setting]).collect();
     let server = ready(TestServer::start_in(directory, &settings)).await;
+    let models = async || server.get("/v1/models").await.text().await.unwrap();
+    let before = models().await;
+    // The second in which it began to be served is told, and stays.
+    tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
     for (key, reloads) in [("sk-old", 1), ("sk-new", 2)] {
         server.ok(CHAT, &chat("hi")).await;
         let seen = upstream.requests().pop().unwrap();
@@ -30,6 +34,7 @@ async fn a_key_in_a_file_is_read_again() {
     }
     server.ok(CHAT, &chat("hi")).await;
     assert_eq!(upstream.connections(), 2, "what stayed the same keeps its connection");
+    assert_eq!(models().await, before);
 }
 
 const CHAT: &str = "/v1/chat/completions";

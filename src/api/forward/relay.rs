@@ -173,6 +173,8 @@ impl Body for Events {
                         return Poll::Ready(Some(Ok(Frame::data(whole))));
                     }
                 }
+                // After its last event nothing is missing, however the connection ends.
+                Poll::Ready(Some(Err(_))) if this.done && this.begun.is_empty() => this.ended = true,
                 Poll::Ready(Some(Err(error))) => return this.fail(&error.into()),
                 Poll::Ready(None) => {
                     if !this.begun.trim_ascii().is_empty() {

@@ -48,7 +48,7 @@ pub(super) fn to_upstream(headers: &mut HeaderMap, request_id: &str) {
     for name in KEPT_HERE {
         headers.remove(name);
     }
-    if let Ok(id) = HeaderValue::from_str(request_id) {
+    if let Ok(id) = HeaderValue::from_str(for_upstreams(request_id)) {
         headers.insert(REQUEST_ID, id);
     }
     // Two of them are as good as none.
@@ -62,6 +62,12 @@ pub(super) fn to_upstream(headers: &mut HeaderMap, request_id: &str) {
             headers.insert(TRACEPARENT, value);
         }
     }
+}
+
+/// An id of our making without what it begins with: some servers (llama-cpp-python) refuse what is no UUID, hyphens or not.
+fn for_upstreams(request_id: &str) -> &str {
+    let is_hex = |text: &&str| text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    request_id.strip_prefix("req_").filter(is_hex).unwrap_or(request_id)
 }
 
 /// Comes back whatever its upstream: what SDKs read, and what says how the body is to be taken. Others may tell where the
@@ -151,6 +157,14 @@ mod tests {
         assert_eq!(names, ["openai-organization", "traceparent", "x-request-id"]);
         assert_eq!(headers["x-request-id"], "req_1");
         assert!(is_traceparent(headers["traceparent"].as_bytes()));
+    }
+
+    #[test]
+    fn an_id_of_ours_is_a_uuid_and_one_of_theirs_stays() {
+        assert_eq!(for_upstreams("req_1f3ec5962966ec97d85ffb862e9845c9"), "1f3ec5962966ec97d85ffb862e9845c9");
+        for theirs in ["req_1", "given", "", "req_1f3ec5962966ec97d85ffb862e9845cz"] {
+            assert_eq!(for_upstreams(theirs), theirs);
+        }
     }
 
     #[test]

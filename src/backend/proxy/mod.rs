@@ -119,9 +119,11 @@ impl Backend for Proxy {
         true
     }
 
-    fn successor(&self, config: &super::Config, created: u64) -> Option<Box<dyn Backend>> {
+    fn successor(&self, config: &super::Config, _: u64) -> Option<Box<dyn Backend>> {
         let before = self.in_use.load().as_ref().map(|in_use| in_use.fleet.upstreams.clone());
-        Some(Box::new(Self { before: before.unwrap_or_default(), ..Self::new(config, created) }))
+        // It has been served since then, whatever has changed behind it.
+        let same = Self::new(config, self.card.created);
+        Some(Box::new(Self { before: before.unwrap_or_default(), ..same }))
     }
 
     fn tokenizer(&self) -> Option<&dyn Tokenizer> {
