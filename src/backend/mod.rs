@@ -4,6 +4,7 @@
 #[cfg(feature = "candle")]
 pub mod candle;
 pub mod echo;
+pub mod metric;
 pub mod passthrough;
 pub mod proxy;
 
@@ -22,7 +23,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::sync::OnceCell;
 
-use self::passthrough::Passthrough;
+use self::{metric::Metric, passthrough::Passthrough};
 use crate::generation::{
     Chat, EmbeddingRequest, Embeddings, Error, Events, GenerationRequest, Input, Prompt, PromptText,
     SamplingParams,
@@ -144,15 +145,6 @@ pub struct ModelCard {
     pub context_length: u32,
 }
 
-/// A number that a backend tells of itself, for those who watch it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Metric {
-    /// In Prometheus's style: a counter's name ends in `_total`.
-    pub name: &'static str,
-    pub help: &'static str,
-    pub value: u64,
-}
-
 /// Serves one model.
 pub trait Backend: Send + Sync {
     fn card(&self) -> &ModelCard;
@@ -195,6 +187,11 @@ pub trait Backend: Send + Sync {
     /// `None` where nothing is computed here.
     fn heartbeat(&self) -> Option<Heartbeat> {
         None
+    }
+
+    /// Whether the configuration names files that a reload reads again, though it says the same.
+    fn reads_files_again(&self) -> bool {
+        false
     }
 
     /// What takes this one's place under a changed configuration and goes on with what it has, such as connections.
@@ -325,7 +322,10 @@ impl Registry {
         let created = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
         let known = self.models.load();
         let row = |(id, config): (&String, &Config)| {
-            let same = known.get(id.as_str()).filter(|model| model.config == *config && !model.has_failed());
+            let stays = |model: &&Arc<Model>| {
+                model.config == *config && !model.has_failed() && !model.backend.reads_files_again()
+            };
+            let same = known.get(id.as_str()).filter(stays);
             let model = same.map_or_else(
                 || Arc::new(Model::new(id, config, created, known.get(id.as_str()))),
                 Arc::clone,

@@ -28,7 +28,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use self::{defaults::Defaults, opened::Opened, words::Words};
-use super::{Backend, Heartbeat, Metric, ModelCard, Readiness, Tokenizer};
+use super::{Backend, Heartbeat, ModelCard, Readiness, Tokenizer, metric::Metric};
 use crate::{
     engine::{self, Engine, Memory},
     generation::{Chat, EmbeddingRequest, Embeddings, Error, Events, GenerationRequest, PromptText},
