@@ -2,7 +2,7 @@
 
 use sconce::text::channels::{Format, Input, Part, Piece, Reader};
 
-use crate::random::Random;
+use crate::{fixture, random::Random};
 
 const HARMONY: &str = "<|start|>assistant<|channel|>analysis<|message|>";
 const THINK: &str = "{{ content.split('</think>') }}";
@@ -398,6 +398,24 @@ fn llama() {
     }
 }
 
+#[test]
+fn templates_tell_the_format() {
+    for (name, reasoning, calls) in [
+        ("chatml", None, None),
+        ("chatml_tools", Some("<think>"), Some("hermes")),
+        ("deepseek", Some("<think>"), None),
+        ("gemma", None, None),
+        ("harmony", Some("harmony"), Some("harmony")),
+        ("llama3", None, Some("llama")),
+        ("mistral", None, Some("mistral")),
+        ("phi", None, None),
+    ] {
+        let source = std::fs::read_to_string(fixture(&format!("templates/{name}.jinja"))).unwrap();
+        let format = format(&source);
+        assert_eq!((format.reasoning(), format.tool_calls()), (reasoning, calls), "{name}");
+    }
+}
+
 /// Any text at all: nothing is lost, and it does not matter how it was cut.
 #[test]
 fn whatever_a_model_writes() {
@@ -455,7 +473,7 @@ fn whatever_a_model_writes() {
         let opening = *random.pick(&openings);
         let mut answer = if random.below(2) == 0 { opening.to_owned() } else { String::new() };
         for _ in 0..random.below(24) {
-            let word: &str = *random.pick(&words);
+            let word = *random.pick(&words);
             answer.push_str(word);
         }
         let template = *random.pick(&templates);

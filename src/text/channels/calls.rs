@@ -52,6 +52,14 @@ impl CallFormat {
         }
     }
 
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Hermes => "hermes",
+            Self::Mistral => "mistral",
+            Self::Llama => "llama",
+        }
+    }
+
     fn mark(self) -> &'static str {
         match self {
             Self::Hermes => HERMES,

@@ -9,6 +9,8 @@ use std::mem;
 
 use super::{Input, Part, Piece};
 
+pub(super) const NAME: &str = "harmony";
+
 const START: &str = "<|start|>";
 const CHANNEL: &str = "<|channel|>";
 const CONSTRAIN: &str = "<|constrain|>";

@@ -73,7 +73,7 @@ impl Piece {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Input<'a> {
     Text(&'a str),
-    /// A control token that is a mark, as [`Format::marker`] spells it.
+    /// A token that is a mark, as [`Format::marker`] spells it.
     Marker(&'a str),
 }
 
@@ -83,7 +83,7 @@ pub struct Format {
     harmony: bool,
     think: Option<&'static ThinkMarks>,
     calls: Option<CallFormat>,
-    /// Control tokens that are marks.
+    /// Marks that are tokens: most often control tokens, which are no text otherwise.
     markers: Vec<(u32, &'static str)>,
 }
 
@@ -92,17 +92,15 @@ impl Format {
     #[must_use]
     pub fn of(template: &ChatTemplate, tokenizer: &Tokenizer) -> Self {
         let [plain, with_tools] = [false, true].map(|tools| template.source(tools).unwrap_or_default());
-        Self::from_sources(plain, with_tools, |mark| {
-            tokenizer.id(mark).filter(|id| tokenizer.is_special(*id))
-        })
+        Self::from_sources(plain, with_tools, |mark| tokenizer.id(mark))
     }
 
     /// As [`Self::of`]: `plain` and `with_tools` are the sources of the templates that render conversations without and
-    /// with tools, `control` gives the id of the control token of a spelling.
+    /// with tools, `id` gives the id of the token of a spelling.
     #[must_use]
-    pub fn from_sources(plain: &str, with_tools: &str, control: impl Fn(&str) -> Option<u32>) -> Self {
+    pub fn from_sources(plain: &str, with_tools: &str, id: impl Fn(&str) -> Option<u32>) -> Self {
         let of = |marks: &[&'static str]| -> Vec<(u32, &'static str)> {
-            marks.iter().filter_map(|mark| Some((control(mark)?, *mark))).collect()
+            marks.iter().filter_map(|mark| Some((id(mark)?, *mark))).collect()
         };
         if harmony::is_written_by(plain) {
             let markers = of(&harmony::MARKS);
@@ -121,6 +119,18 @@ impl Format {
         Self { harmony: false, think, calls, markers: of(&marks) }
     }
 
+    /// What reasoning is marked by.
+    #[must_use]
+    pub fn reasoning(&self) -> Option<&'static str> {
+        if self.harmony { Some(harmony::NAME) } else { self.think.map(|marks| marks.open) }
+    }
+
+    /// The name of the format that the model writes tool calls in.
+    #[must_use]
+    pub fn tool_calls(&self) -> Option<&'static str> {
+        if self.harmony { Some(harmony::NAME) } else { self.calls.map(CallFormat::name) }
+    }
+
     /// Whether it is known how the model writes tool calls.
     #[must_use]
     pub fn has_calls(&self) -> bool {
@@ -133,7 +143,7 @@ impl Format {
         self.calls == Some(CallFormat::Mistral)
     }
 
-    /// The spelling of a control token that is a mark.
+    /// The spelling of a token that is a mark.
     #[must_use]
     pub fn marker(&self, id: u32) -> Option<&'static str> {
         self.markers.iter().find(|(marker, _)| *marker == id).map(|(_, mark)| *mark)
