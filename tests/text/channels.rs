@@ -281,6 +281,7 @@ fn hermes() {
             "<tool_call>{\"name\": \"f\", \"arguments\": \"{\\\"a\\\": 1}\"}</tool_call>",
             &["ff", "a{\"a\": 1}", "."],
         ),
+        ("<tool_call>{\"name\": \"f\", \"arguments\": \"\"}</tool_call>", &["ff", "a{}", "."]),
         // The end may be missing, or more than the end.
         ("<tool_call>{\"name\": \"f\", \"arguments\": {}}", &["ff", "a{}", "."]),
         ("<tool_call>{\"name\": \"f\", \"arguments\": {}</tool_call>", &["ff", "a{}", "."]),

@@ -157,6 +157,7 @@ impl CallObject {
         } else if self.is_arguments() {
             // Some models write the object as a string, some that there are none.
             self.arguments = match serde_json::from_str::<String>(&value) {
+                Ok(text) if text.trim().is_empty() => Some("{}".to_owned()),
                 Ok(text) => Some(text),
                 Err(_) if value == "null" => Some("{}".to_owned()),
                 Err(_) if value.starts_with('{') => Some(value),
