@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     model::{self, BLOCK},
-    text::chat_template::Features,
+    text::{channels::Format, chat_template::Features},
 };
 
 /// All that can be told of a model without running it.
@@ -53,6 +53,10 @@ pub struct Template {
     pub found: String,
     #[serde(flatten)]
     pub features: Features,
+    /// What answers mark their reasoning by, where that is told apart.
+    pub reasoning_mark: Option<&'static str>,
+    /// The format that tool calls are understood in.
+    pub tool_call_format: Option<&'static str>,
 }
 
 /// What a request gets that does not say: the configuration's values, the model's where that has none.
@@ -115,6 +119,7 @@ pub fn inspect(id: Option<&str>, config: &crate::backend::Config) -> Result<Repo
     let kind = words.tokenizer.kind().to_owned();
     let kind = words.origins.pre_tokenizer.as_ref().map_or(kind.clone(), |name| format!("{kind}, {name}"));
     let features = words.template.features();
+    let format = Format::of(&words.template, &words.tokenizer);
     let template = words.origins.template.as_ref();
     Ok(Report {
         id: id.map(str::to_owned),
@@ -125,7 +130,12 @@ pub fn inspect(id: Option<&str>, config: &crate::backend::Config) -> Result<Repo
             vocabulary: words.tokenizer.vocabulary(),
             found: found(&words.origins.tokenizer, path),
         },
-        chat_template: template.map(|origin| Template { found: found(origin, path), features }),
+        chat_template: template.map(|origin| Template {
+            found: found(origin, path),
+            features,
+            reasoning_mark: format.reasoning(),
+            tool_call_format: format.tool_calls(),
+        }),
         defaults: defaults(&words, &settings, path),
         memory,
         fingerprint,
@@ -225,11 +235,18 @@ impl Template {
             (generation_prompt, "generation prompt"),
         ];
         let has: Vec<&str> = features.iter().filter(|(has, _)| *has).map(|(_, name)| *name).collect();
-        format!(
+        let mut line = format!(
             "from {}; has {}",
             self.found,
             if has.is_empty() { "nothing".to_owned() } else { has.join(", ") }
-        )
+        );
+        if let Some(mark) = self.reasoning_mark {
+            line += &format!("; reasoning by {mark}");
+        }
+        if let Some(format) = self.tool_call_format {
+            line += &format!("; tool calls as {format}");
+        }
+        line
     }
 }
 

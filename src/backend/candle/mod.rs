@@ -5,6 +5,7 @@
 
 mod answer;
 mod builtin;
+mod choice;
 mod defaults;
 mod fingerprint;
 mod gguf;
@@ -33,7 +34,7 @@ use crate::{
     engine::{self, Engine, Memory},
     generation::{Chat, EmbeddingRequest, Embeddings, Error, Events, GenerationRequest, PromptText},
     model::{self, Isa, KvType},
-    text::{self, ChatTemplate},
+    text::{self, ChatTemplate, channels::Format},
     units::ByteSize,
 };
 
@@ -126,6 +127,7 @@ impl Settings {
 struct Loaded {
     tokenizer: text::Tokenizer,
     template: ChatTemplate,
+    format: Format,
     defaults: Defaults,
     engine: Engine,
     card: ModelCard,
@@ -193,7 +195,8 @@ impl Loaded {
         };
         let engine = Engine::start(model, config).map_err(|error| error.to_string())?;
         let Words { tokenizer, template, defaults, origins: _ } = words;
-        Ok(Self { tokenizer, template, defaults, engine, card })
+        let format = Format::of(&template, &tokenizer);
+        Ok(Self { tokenizer, template, format, defaults, engine, card })
     }
 
     fn context_length(&self) -> usize {
@@ -308,7 +311,7 @@ impl Tokenizer for Candle {
     }
 
     fn tokenize_chat(&self, chat: &Chat) -> Result<Vec<u32>, Error> {
-        self.loaded()?.chat_tokens(chat)
+        Ok(self.loaded()?.chat(chat)?.0)
     }
 
     fn detokenize(&self, tokens: &[u32]) -> Result<String, Error> {
