@@ -57,7 +57,9 @@ impl Cache {
     pub(super) fn repos(&self) -> Result<Vec<String>, Error> {
         let mut repos: Vec<String> = entries(&self.root)?
             .into_iter()
-            .filter_map(|entry| entry.strip_prefix(PREFIX)?.split_once(SEPARATOR).map(|(org, name)| format!("{org}/{name}")))
+            .filter_map(|entry| {
+                entry.strip_prefix(PREFIX)?.split_once(SEPARATOR).map(|(org, name)| format!("{org}/{name}"))
+            })
             .filter(|repo| repo.parse::<HubId>().is_ok())
             .collect();
         repos.sort();
@@ -98,7 +100,9 @@ impl Repo {
     pub(super) fn commit(&self, revision: &str) -> Result<Option<String>, Error> {
         let reference = self.reference(revision);
         match fs::read_to_string(&reference) {
-            Ok(commit) => Ok(Some(commit.trim().to_owned()).filter(|commit| is_plain(commit) && !commit.contains('/'))),
+            Ok(commit) => {
+                Ok(Some(commit.trim().to_owned()).filter(|commit| is_plain(commit) && !commit.contains('/')))
+            }
             Err(error) if is_absent(&error) => {
                 Ok((!revision.contains('/') && self.snapshot(revision).is_dir()).then(|| revision.to_owned()))
             }
@@ -143,10 +147,12 @@ impl Repo {
         let directory = self.directory.join("refs");
         let names = files_below(&directory)?;
         let names = names.into_iter().filter(|name| !name.ends_with(".tmp"));
-        Ok(names.filter_map(|name| {
-            let commit = fs::read_to_string(directory.join(&name)).ok()?;
-            Some((name, commit.trim().to_owned()))
-        }).collect())
+        Ok(names
+            .filter_map(|name| {
+                let commit = fs::read_to_string(directory.join(&name)).ok()?;
+                Some((name, commit.trim().to_owned()))
+            })
+            .collect())
     }
 }
 
@@ -182,7 +188,10 @@ pub(super) fn entries(directory: &Path) -> Result<Vec<String>, Error> {
 }
 
 fn is_absent(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory | io::ErrorKind::IsADirectory)
+    matches!(
+        error.kind(),
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory | io::ErrorKind::IsADirectory
+    )
 }
 
 #[cfg(test)]
@@ -227,7 +236,10 @@ mod tests {
         assert_eq!(found(&cache, "org/na-me@v1").unwrap(), lacking(&[]));
         assert_eq!(found(&cache, "org/na-me:a.gguf").unwrap(), lacking(&["a.gguf"]));
         file("q/a.gguf", "");
-        assert_eq!(found(&cache, "org/na-me:q/a.gguf").unwrap(), Found::Whole(repo.snapshot(COMMIT).join("q/a.gguf")));
+        assert_eq!(
+            found(&cache, "org/na-me:q/a.gguf").unwrap(),
+            Found::Whole(repo.snapshot(COMMIT).join("q/a.gguf"))
+        );
         assert_eq!(cache.repos().unwrap(), ["org/na-me"]);
     }
 

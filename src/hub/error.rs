@@ -24,7 +24,9 @@ pub enum Error {
     Offline { id: HubId, missing: Vec<String>, cache: PathBuf },
     #[error("HF_HUB_OFFLINE forbids to fetch {id}: unset it")]
     Switched { id: HubId },
-    #[error("{id} is not in the cache, and this build cannot download: build it with the feature `hub`, or fetch it with `hf download`")]
+    #[error(
+        "{id} is not in the cache, and this build cannot download: build it with the feature `hub`, or fetch it with `hf download`"
+    )]
     NoDownloads { id: HubId },
     #[error(
         "{endpoint} has no model {repo}, or it is private{}",
@@ -42,7 +44,9 @@ pub enum Error {
     Gated { repo: String, endpoint: String, token: bool },
     #[error("{endpoint} does not accept the token in {origin}: make a new one at {endpoint}/settings/tokens")]
     WrongToken { endpoint: String, origin: String },
-    #[error("{endpoint} refuses {repo} ({says}): check what your token may read at {endpoint}/settings/tokens")]
+    #[error(
+        "{endpoint} refuses {repo} ({says}): check what your token may read at {endpoint}/settings/tokens"
+    )]
     Forbidden { repo: String, endpoint: String, says: String },
     #[error("{repo} has no file {file}; its GGUF files are: {}", listed(files))]
     NoFile { repo: String, file: String, files: Vec<String> },
@@ -55,19 +59,31 @@ pub enum Error {
     Unservable { repo: String, files: Vec<String> },
     #[error("{file} is a part of a GGUF file that was split, which cannot be served: take one in one part")]
     Split { file: String },
-    #[error("{repo} has no tokenizer.json, which is needed beside safetensors: take a model that has one, or a GGUF file")]
+    #[error(
+        "{repo} has no tokenizer.json, which is needed beside safetensors: take a model that has one, or a GGUF file"
+    )]
     NoTokenizer { repo: String },
-    #[error("{endpoint} answered too many times that there were too many requests (429): wait, or set HF_TOKEN for a higher limit")]
+    #[error(
+        "{endpoint} answered too many times that there were too many requests (429): wait, or set HF_TOKEN for a higher limit"
+    )]
     TooMany { endpoint: String },
     #[error("{host} fails ({says}): try again later; what was fetched is kept")]
     Server { host: String, says: String },
-    #[error("{host} cannot be reached ({why}): check the network, HF_ENDPOINT and HTTPS_PROXY; what the cache has is served without")]
+    #[error(
+        "{host} cannot be reached ({why}): check the network, HF_ENDPOINT and HTTPS_PROXY; what the cache has is served without"
+    )]
     Unreachable { host: String, why: String },
-    #[error("{file} came to a stop {times} times in a row ({why}): check the network and try again; what was fetched is kept")]
+    #[error(
+        "{file} came to a stop {times} times in a row ({why}): check the network and try again; what was fetched is kept"
+    )]
     Cut { file: String, times: u32, why: String },
-    #[error("{file} is not what {endpoint} says it is ({why}), twice: try again later, or look at HF_ENDPOINT and at proxies on the way")]
+    #[error(
+        "{file} is not what {endpoint} says it is ({why}), twice: try again later, or look at HF_ENDPOINT and at proxies on the way"
+    )]
     Damaged { file: String, endpoint: String, why: String },
-    #[error("{endpoint} does not answer as the Hugging Face hub does ({why}): check HF_ENDPOINT and proxies on the way")]
+    #[error(
+        "{endpoint} does not answer as the Hugging Face hub does ({why}): check HF_ENDPOINT and proxies on the way"
+    )]
     Strange { endpoint: String, why: String },
     #[error("{} has no room: {} more are needed{}; make room, or set HF_HUB_CACHE to a larger disk",
         directory.display(), size(*needed), free.map(|free| format!(", {} are free", size(free))).unwrap_or_default())]

@@ -43,7 +43,11 @@ impl FromStr for HubId {
         if let Some(file) = file.filter(|file| !is_plain(file) || !is_gguf(file)) {
             return Err(format!("{file:?} is no file of a repository that ends in .gguf"));
         }
-        Ok(Self { repo: repo.to_owned(), revision: revision.map(str::to_owned), file: file.map(str::to_owned) })
+        Ok(Self {
+            repo: repo.to_owned(),
+            revision: revision.map(str::to_owned),
+            file: file.map(str::to_owned),
+        })
     }
 }
 
@@ -108,7 +112,10 @@ mod tests {
             ("o/n@refs/pr/1:Q8/a@b.GGUF", "o/n", Some("refs/pr/1"), Some("Q8/a@b.GGUF")),
         ] {
             let id: HubId = text.parse().unwrap();
-            assert_eq!((id.repo.as_str(), id.revision.as_deref(), id.file.as_deref()), (repo, revision, file));
+            assert_eq!(
+                (id.repo.as_str(), id.revision.as_deref(), id.file.as_deref()),
+                (repo, revision, file)
+            );
             assert_eq!(id.to_string(), text);
         }
         assert_eq!("o/n".parse::<HubId>().unwrap().revision(), "main");
@@ -117,9 +124,25 @@ mod tests {
     #[test]
     fn what_would_lead_elsewhere_is_none() {
         for text in [
-            "name", "/org/name", "org/name/more", "../name", "org/..", "./name", "org/", "org/na--me", "o r/g",
-            "org/name.git", "org/name@", "org/name@../x", "org/name@a b", "org/name:", "org/name:model.bin",
-            "org/name:../a.gguf", "org/name:/a.gguf", "org/name:a//b.gguf", "~/name",
+            "name",
+            "/org/name",
+            "org/name/more",
+            "../name",
+            "org/..",
+            "./name",
+            "org/",
+            "org/na--me",
+            "o r/g",
+            "org/name.git",
+            "org/name@",
+            "org/name@../x",
+            "org/name@a b",
+            "org/name:",
+            "org/name:model.bin",
+            "org/name:../a.gguf",
+            "org/name:/a.gguf",
+            "org/name:a//b.gguf",
+            "~/name",
         ] {
             assert!(text.parse::<HubId>().is_err(), "{text}");
         }

@@ -49,8 +49,11 @@ pub(super) fn list(cache: &Cache) -> Result<Vec<Cached>, Error> {
         let mut commits = repo.commits()?;
         commits.sort();
         for commit in &commits {
-            let revisions: Vec<String> =
-                references.iter().filter(|(_, other)| other == commit).map(|(revision, _)| revision.clone()).collect();
+            let revisions: Vec<String> = references
+                .iter()
+                .filter(|(_, other)| other == commit)
+                .map(|(revision, _)| revision.clone())
+                .collect();
             rows.extend(models(&repo, &name, commit, &revisions)?);
         }
         let bytes = blob_bytes(&repo)?;
@@ -83,16 +86,27 @@ fn models(repo: &Repo, name: &str, commit: &str, revisions: &[String]) -> Result
     if files.is_empty() || names.iter().any(|name| [plan::SINGLE, plan::INDEX].contains(&name.as_str())) {
         ids.push((whole.clone(), others));
     }
-    ids.extend(files.into_iter().map(|file| (HubId { file: Some(file.clone()), ..whole.clone() }, vec![file])));
+    ids.extend(
+        files.into_iter().map(|file| (HubId { file: Some(file.clone()), ..whole.clone() }, vec![file])),
+    );
     let row = |(id, names): (HubId, Vec<&String>)| {
         let snapshot = repo.snapshot(commit);
-        let bytes = names.iter().filter_map(|name| fs::metadata(snapshot.join(name)).ok()).map(|it| it.len()).sum();
+        let bytes =
+            names.iter().filter_map(|name| fs::metadata(snapshot.join(name)).ok()).map(|it| it.len()).sum();
         let (whole, missing, path) = match repo.look(commit, &id)? {
             Found::Whole(path) => (true, Vec::new(), path),
             Found::Lacking(missing) => (false, missing, snapshot),
         };
         let id = id.to_string();
-        Ok(Cached { id, revisions: revisions.to_vec(), commit: Some(commit.to_owned()), bytes, whole, missing, path })
+        Ok(Cached {
+            id,
+            revisions: revisions.to_vec(),
+            commit: Some(commit.to_owned()),
+            bytes,
+            whole,
+            missing,
+            path,
+        })
     };
     ids.into_iter().map(row).collect()
 }
@@ -161,7 +175,9 @@ fn remove_all(repo: &Repo) -> Result<Removed, Error> {
 
 fn remove_tree(directory: &Path) -> Result<(), Error> {
     match fs::remove_dir_all(directory) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::Io { path: directory.to_owned(), error }),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(Error::Io { path: directory.to_owned(), error })
+        }
         _ => Ok(()),
     }
 }

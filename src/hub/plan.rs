@@ -79,7 +79,8 @@ impl Choice {
         if *self == Self::Sharded {
             there.push(INDEX.to_owned());
         }
-        let is_template = |name: &str| name.starts_with("additional_chat_templates/") && name.ends_with(".jinja");
+        let is_template =
+            |name: &str| name.starts_with("additional_chat_templates/") && name.ends_with(".jinja");
         there.extend(names.iter().filter(|name| is_template(name)).cloned());
         (there, absent)
     }
@@ -148,14 +149,22 @@ mod tests {
         ]);
         let (there, absent) = Choice::Single.beside(&repo);
         assert_eq!(there, ["config.json", "tokenizer.json", "additional_chat_templates/rag.jinja"]);
-        assert!(absent.contains(&"generation_config.json".to_owned()) && !absent.contains(&CONFIG.to_owned()));
+        assert!(
+            absent.contains(&"generation_config.json".to_owned()) && !absent.contains(&CONFIG.to_owned())
+        );
         assert_eq!(Choice::Gguf("a.gguf".into()).beside(&repo), (vec![], vec![]));
     }
 
     #[test]
     fn an_index_leads_nowhere_else() {
         assert_eq!(shards(br#"{"weight_map":{"x":"b","y":"a","z":"b"}}"#).unwrap(), ["a", "b"]);
-        for wrong in [r#"{"weight_map":{"x":"../a"}}"#, r#"{"weight_map":{"x":"a/b"}}"#, r#"{"weight_map":{"x":1}}"#, "{}", "["] {
+        for wrong in [
+            r#"{"weight_map":{"x":"../a"}}"#,
+            r#"{"weight_map":{"x":"a/b"}}"#,
+            r#"{"weight_map":{"x":1}}"#,
+            "{}",
+            "[",
+        ] {
             assert!(shards(wrong.as_bytes()).unwrap_err().contains(INDEX), "{wrong}");
         }
     }

@@ -72,15 +72,20 @@ impl Settings {
         let endpoint = text("HF_ENDPOINT")?.unwrap_or_else(|| ENDPOINT.to_owned());
         let endpoint = endpoint.trim_end_matches('/').to_owned();
         if !(endpoint.starts_with("http://") || endpoint.starts_with("https://")) {
-            return Err(Error::Variable { name: "HF_ENDPOINT", expected: "http://host[:port] or https://host[:port]" });
+            return Err(Error::Variable {
+                name: "HF_ENDPOINT",
+                expected: "http://host[:port] or https://host[:port]",
+            });
         }
         let mut patience = Patience::default();
         if let Some(seconds) = text("HF_HUB_DOWNLOAD_TIMEOUT")? {
             let seconds = seconds.trim().parse().ok().filter(|seconds| (1..=86_400).contains(seconds));
-            let wrong = Error::Variable { name: "HF_HUB_DOWNLOAD_TIMEOUT", expected: "seconds, from 1 to 86400" };
+            let wrong =
+                Error::Variable { name: "HF_HUB_DOWNLOAD_TIMEOUT", expected: "seconds, from 1 to 86400" };
             patience.stall = Duration::from_secs(seconds.ok_or(wrong)?);
         }
-        let offline = ["HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"].into_iter().find_map(set).is_some_and(is_true);
+        let offline =
+            ["HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"].into_iter().find_map(set).is_some_and(is_true);
         let mut token = None;
         for name in ["HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"] {
             if let (None, Some(value)) = (&token, text(name)?) {
@@ -121,7 +126,9 @@ fn expanded(path: OsString, home: Option<&PathBuf>) -> PathBuf {
 }
 
 fn is_true(value: OsString) -> bool {
-    value.to_str().is_some_and(|value| ["1", "ON", "YES", "TRUE"].contains(&value.to_ascii_uppercase().as_str()))
+    value
+        .to_str()
+        .is_some_and(|value| ["1", "ON", "YES", "TRUE"].contains(&value.to_ascii_uppercase().as_str()))
 }
 
 #[cfg(test)]
@@ -131,7 +138,9 @@ mod tests {
     use super::*;
 
     fn read(variables: &[(&str, &str)]) -> Result<Settings, Error> {
-        Settings::read(|name| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| value.into()))
+        Settings::read(|name| {
+            variables.iter().find(|(known, _)| *known == name).map(|(_, value)| value.into())
+        })
     }
 
     #[test]

@@ -157,7 +157,9 @@ fn link(blob: &Path, snapshot: &Path, name: &str) -> Result<(), Error> {
     }
     let temporary = path.with_extension(format!("{}.tmp", std::process::id()));
     let made = symlink(&target, &temporary).or_else(|error| match error.kind() {
-        io::ErrorKind::AlreadyExists => fs::remove_file(&temporary).and_then(|()| symlink(&target, &temporary)),
+        io::ErrorKind::AlreadyExists => {
+            fs::remove_file(&temporary).and_then(|()| symlink(&target, &temporary))
+        }
         _ => Err(error),
     });
     made.and_then(|()| fs::rename(&temporary, &path)).map_err(wrong)

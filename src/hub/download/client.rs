@@ -53,8 +53,15 @@ pub(super) struct Remote {
 impl<'a> Client<'a> {
     /// # Errors
     /// An endpoint that is no URL, or a system without root certificates.
-    pub(super) fn new(settings: &'a Settings, id: &'a HubId, progress: &'a Progress<'a>) -> Result<Self, Error> {
-        let wrong = |_| Error::Variable { name: "HF_ENDPOINT", expected: "http://host[:port] or https://host[:port]" };
+    pub(super) fn new(
+        settings: &'a Settings,
+        id: &'a HubId,
+        progress: &'a Progress<'a>,
+    ) -> Result<Self, Error> {
+        let wrong = |_| Error::Variable {
+            name: "HF_ENDPOINT",
+            expected: "http://host[:port] or https://host[:port]",
+        };
         let endpoint = Url::parse(&settings.endpoint).map_err(wrong)?;
         let host = failure::host(&settings.endpoint);
         let unreachable = |why: String| Error::Unreachable { host: host.clone(), why };
@@ -62,7 +69,9 @@ impl<'a> Client<'a> {
         // What the system has and rustls cannot use is no reason to fail: there are always some.
         roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
         if roots.is_empty() && endpoint.scheme() == "https" {
-            return Err(unreachable("the system has no root certificates; install ca-certificates".to_owned()));
+            return Err(unreachable(
+                "the system has no root certificates; install ca-certificates".to_owned(),
+            ));
         }
         let tls = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()
@@ -107,8 +116,8 @@ impl<'a> Client<'a> {
         let listing = async || {
             let response = self.send(Method::GET, url.clone(), HeaderMap::new(), false).await?;
             let body = self.body(response).await?;
-            let written: Written =
-                serde_json::from_slice(&body).map_err(|error| self.strange(format!("the list of files: {error}")))?;
+            let written: Written = serde_json::from_slice(&body)
+                .map_err(|error| self.strange(format!("the list of files: {error}")))?;
             if !is_commit(&written.sha) {
                 return Err(self.strange("the list of files names no commit".to_owned()).into());
             }
@@ -186,7 +195,13 @@ impl<'a> Client<'a> {
 
     /// `bytes`: a success is wanted, wherever it comes from. Else an answer that describes a file will do, such as the
     /// hub's redirection to where the file lies.
-    async fn send(&self, method: Method, url: Url, headers: HeaderMap, bytes: bool) -> Result<Response, Failure> {
+    async fn send(
+        &self,
+        method: Method,
+        url: Url,
+        headers: HeaderMap,
+        bytes: bool,
+    ) -> Result<Response, Failure> {
         let mut url = url;
         for _ in 0..HOPS {
             let at_home = url.origin() == self.endpoint.origin();
@@ -196,7 +211,10 @@ impl<'a> Client<'a> {
             }
             let host = failure::host(url.as_str());
             let lost = |why: String| {
-                Failure::passing(Error::Unreachable { host: host.clone(), why: why.clone() }, format!("{host}: {why}"))
+                Failure::passing(
+                    Error::Unreachable { host: host.clone(), why: why.clone() },
+                    format!("{host}: {why}"),
+                )
             };
             let stall = self.settings.patience.stall;
             let response = match timeout(stall, request.send()).await {
@@ -206,7 +224,8 @@ impl<'a> Client<'a> {
             };
             let status = response.status();
             if !status.is_redirection() {
-                let fine = status.is_success() || (bytes && status == http::StatusCode::RANGE_NOT_SATISFIABLE);
+                let fine =
+                    status.is_success() || (bytes && status == http::StatusCode::RANGE_NOT_SATISFIABLE);
                 return match (fine, at_home) {
                     (true, _) => Ok(response),
                     (false, true) => Err(failure::of_hub(status, response.headers(), self.id, self.settings)),
@@ -245,7 +264,10 @@ impl<'a> Client<'a> {
             Err(_) => format!("no byte came for {} s", stall.as_secs_f64()),
         };
         let host = failure::host(response.url().as_str());
-        Err(Failure::passing(Error::Unreachable { host: host.clone(), why: why.clone() }, format!("{host}: {why}")))
+        Err(Failure::passing(
+            Error::Unreachable { host: host.clone(), why: why.clone() },
+            format!("{host}: {why}"),
+        ))
     }
 
     fn file(&self, name: &str, commit: &str) -> Url {
@@ -258,7 +280,8 @@ impl<'a> Client<'a> {
     fn url(&self, before: &[&str], after: &[&str]) -> Url {
         let mut url = self.endpoint.clone();
         let segments = before.iter().copied().chain(self.id.repo.split('/')).chain(after.iter().copied());
-        let path: String = segments.map(|segment| format!("/{}", utf8_percent_encode(segment, SEGMENT))).collect();
+        let path: String =
+            segments.map(|segment| format!("/{}", utf8_percent_encode(segment, SEGMENT))).collect();
         url.set_path(&format!("{}{path}", self.endpoint.path().trim_end_matches('/')));
         url
     }

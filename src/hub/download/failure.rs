@@ -36,7 +36,8 @@ impl From<Error> for Failure {
 /// What the hub means by an answer that is no success. Its errors have a code in a header, as `huggingface_hub` reads them
 /// (`utils/_http.py`, `hf_raise_for_status`).
 pub(super) fn of_hub(status: StatusCode, headers: &HeaderMap, id: &HubId, settings: &Settings) -> Failure {
-    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(clean).unwrap_or_default();
+    let text =
+        |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(clean).unwrap_or_default();
     let (code, says) = (text("x-error-code"), text("x-error-message"));
     let (repo, endpoint) = (id.repo.clone(), settings.endpoint.clone());
     let token = settings.token.is_some();
@@ -74,7 +75,8 @@ pub(super) fn of_server(status: StatusCode, host: &str) -> Failure {
 fn wait(headers: &HeaderMap) -> Option<Duration> {
     let text = |name: &str| headers.get(name)?.to_str().ok();
     let after = text("retry-after").and_then(|text| text.trim().parse().ok());
-    let reset = || text("ratelimit")?.split(';').find_map(|part| part.trim().strip_prefix("t=")?.parse().ok());
+    let reset =
+        || text("ratelimit")?.split(';').find_map(|part| part.trim().strip_prefix("t=")?.parse().ok());
     after.or_else(reset).map(|seconds| Duration::from_secs(seconds).min(LONGEST))
 }
 
@@ -95,10 +97,12 @@ mod tests {
 
     #[test]
     fn the_servers_wish_is_read_and_bounded() {
-        let headers = |name: &'static str, value: &'static str| HeaderMap::from_iter([(
-            http::HeaderName::from_static(name),
-            http::HeaderValue::from_static(value),
-        )]);
+        let headers = |name: &'static str, value: &'static str| {
+            HeaderMap::from_iter([(
+                http::HeaderName::from_static(name),
+                http::HeaderValue::from_static(value),
+            )])
+        };
         assert_eq!(wait(&headers("retry-after", "7")), Some(Duration::from_secs(7)));
         assert_eq!(wait(&headers("retry-after", "86400")), Some(LONGEST));
         assert_eq!(wait(&headers("ratelimit", "\"api\";r=0;t=55")), Some(Duration::from_secs(55)));

@@ -98,7 +98,9 @@ impl Download<'_> {
         let index = fs::read(&path).map_err(|error| Error::Io { path, error })?;
         let shards = plan::shards(&index).map_err(|why| self.client.strange(why))?;
         match shards.iter().find(|shard| !names.contains(shard)) {
-            Some(shard) => Err(self.client.strange(format!("{} lists {shard}, which is not there", plan::INDEX))),
+            Some(shard) => {
+                Err(self.client.strange(format!("{} lists {shard}, which is not there", plan::INDEX)))
+            }
             None => Ok(shards),
         }
     }

@@ -43,7 +43,8 @@ impl Part {
         let wrong = |error| Error::Io { path: path.clone(), error };
         let file = OpenOptions::new().create(true).read(true).append(true).open(&path).map_err(wrong)?;
         let there = file.metadata().map_err(wrong)?.len();
-        let mut part = Self { hash: Hash::new(etag, size), path, file, length: 0, size, etag: etag.to_owned() };
+        let mut part =
+            Self { hash: Hash::new(etag, size), path, file, length: 0, size, etag: etag.to_owned() };
         if size.is_some_and(|size| there > size) {
             part.length = there;
             part.restart()?;
@@ -98,7 +99,8 @@ impl Part {
             return Some(format!("it has {} bytes instead of {size}", self.length));
         }
         let found = self.hash.hexadecimal()?;
-        (!found.eq_ignore_ascii_case(&self.etag)).then(|| format!("its hash is {found} instead of {}", self.etag))
+        (!found.eq_ignore_ascii_case(&self.etag))
+            .then(|| format!("its hash is {found} instead of {}", self.etag))
     }
 
     /// On the disk, under its final name. Takes as long as the disk does.
@@ -128,7 +130,9 @@ impl Hash {
         let digits = etag.bytes().all(|byte| byte.is_ascii_hexdigit());
         match (etag.len(), size) {
             (64, _) if digits => Self::Sha256(Box::default()),
-            (40, Some(size)) if digits => Self::Git(Box::new(Sha1::new_with_prefix(format!("blob {size}\0")))),
+            (40, Some(size)) if digits => {
+                Self::Git(Box::new(Sha1::new_with_prefix(format!("blob {size}\0"))))
+            }
             _ => Self::Unknown,
         }
     }

@@ -20,7 +20,8 @@ pub(super) struct Progress<'a> {
 impl<'a> Progress<'a> {
     pub(super) fn new(id: &HubId, hears: &'a dyn Fn(News<'_>)) -> Self {
         let bar = ProgressBar::no_length();
-        let line = "{msg} {bar:24} {percent:>3} % of {decimal_total_bytes}, {decimal_bytes_per_sec}, {eta} left";
+        let line =
+            "{msg} {bar:24} {percent:>3} % of {decimal_total_bytes}, {decimal_bytes_per_sec}, {eta} left";
         // A template that is wrong leaves the style that there is.
         if let Ok(style) = ProgressStyle::with_template(line) {
             bar.set_style(style);
