@@ -71,6 +71,8 @@ impl Download<'_> {
         if !matches!(choice, Choice::Gguf(_)) && !names.iter().any(|name| name == plan::TOKENIZER) {
             return Err(Error::NoTokenizer { repo: self.client.id().repo.clone() });
         }
+        let blobs = self.repo.blobs();
+        fs::create_dir_all(&blobs).map_err(|error| Error::Io { path: blobs, error })?;
         let (beside, absent) = choice.beside(names);
         let weights = match choice {
             Choice::Gguf(file) => vec![file.clone()],
@@ -122,7 +124,6 @@ impl Download<'_> {
     /// When the disk has less room than the files need.
     fn make_room<'a>(&self, files: impl Iterator<Item = &'a Remote>) -> Result<(), Error> {
         let blobs = self.repo.blobs();
-        fs::create_dir_all(&blobs).map_err(|error| Error::Io { path: blobs.clone(), error })?;
         let there = |remote: &Remote| {
             let blob = blobs.join(&remote.etag);
             let length = |path: &Path| fs::metadata(path).map_or(0, |metadata| metadata.len());
