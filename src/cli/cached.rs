@@ -4,7 +4,9 @@ use std::fmt::Write as _;
 
 use clap::Args;
 
-use super::{Failure, Options};
+use super::Failure;
+#[cfg(feature = "hub")]
+use super::Options;
 use crate::hub::{Cached, Error, Hub, HubId, Removed, size};
 #[cfg(feature = "hub")]
 use crate::{

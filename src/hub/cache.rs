@@ -92,6 +92,7 @@ impl Repo {
         self.directory.join(".no_exist").join(commit)
     }
 
+    #[cfg(feature = "hub")]
     pub(super) fn lock(&self, etag: &str) -> PathBuf {
         self.locks.join(format!("{etag}.lock"))
     }

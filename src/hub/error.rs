@@ -2,7 +2,7 @@
 
 use std::{io, path::PathBuf};
 
-use super::{HubId, size};
+use super::size;
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -14,20 +14,20 @@ pub enum Error {
     MalformedToken { origin: String },
     /// Of the cache alone; [`Error::Offline`] where a download was wanted.
     #[error("{id} is not in the cache {}{}: `sconce models pull {id}` fetches it", cache.display(), lacks(missing))]
-    NotCached { id: HubId, missing: Vec<String>, cache: PathBuf },
+    NotCached { id: String, missing: Vec<String>, cache: PathBuf },
     #[error(
         "{id} is not in the cache {}{}, and HF_HUB_OFFLINE forbids to fetch it: unset that, or set HF_HUB_CACHE to where \
          it is",
         cache.display(),
         lacks(missing)
     )]
-    Offline { id: HubId, missing: Vec<String>, cache: PathBuf },
+    Offline { id: String, missing: Vec<String>, cache: PathBuf },
     #[error("HF_HUB_OFFLINE forbids to fetch {id}: unset it")]
-    Switched { id: HubId },
+    Switched { id: String },
     #[error(
         "{id} is not in the cache, and this build cannot download: build it with the feature `hub`, or fetch it with `hf download`"
     )]
-    NoDownloads { id: HubId },
+    NoDownloads { id: String },
     #[error(
         "{endpoint} has no model {repo}, or it is private{}",
         if *token { ": check its name, and that your token may read it" }

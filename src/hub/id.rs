@@ -95,6 +95,7 @@ pub(super) fn is_plain(path: &str) -> bool {
 }
 
 /// Whether `text` names a commit.
+#[cfg(feature = "hub")]
 pub(super) fn is_commit(text: &str) -> bool {
     text.len() == 40 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }

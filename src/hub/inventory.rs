@@ -113,7 +113,8 @@ fn models(repo: &Repo, name: &str, commit: &str, revisions: &[String]) -> Result
 
 pub(super) fn remove(cache: &Cache, id: &HubId) -> Result<Removed, Error> {
     let repo = cache.repo(&id.repo);
-    let absent = || Error::NotCached { id: id.clone(), missing: Vec::new(), cache: cache.root().to_owned() };
+    let absent =
+        || Error::NotCached { id: id.to_string(), missing: Vec::new(), cache: cache.root().to_owned() };
     if id.revision.is_none() && id.file.is_none() {
         if !repo.directory.exists() {
             return Err(absent());

@@ -65,7 +65,7 @@ impl Hub {
         match self.cache.find(id)? {
             Found::Whole(path) => Ok(path),
             Found::Lacking(missing) => {
-                Err(Error::NotCached { id: id.clone(), missing, cache: self.settings.cache.clone() })
+                Err(Error::NotCached { id: id.to_string(), missing, cache: self.settings.cache.clone() })
             }
         }
     }
@@ -91,14 +91,14 @@ impl Hub {
     #[cfg(feature = "hub")]
     pub fn fetch(&self, id: &HubId, hears: impl Fn(News<'_>)) -> Result<PathBuf, Error> {
         if self.settings.offline {
-            return Err(Error::Switched { id: id.clone() });
+            return Err(Error::Switched { id: id.to_string() });
         }
         download::fetch(&self.settings, &self.cache, id, &hears)
     }
 
     #[cfg(not(feature = "hub"))]
     fn fetch(&self, id: &HubId, _: impl Fn(News<'_>)) -> Result<PathBuf, Error> {
-        Err(Error::NoDownloads { id: id.clone() })
+        Err(Error::NoDownloads { id: id.to_string() })
     }
 
     /// The models of the cache, by their ids.

@@ -15,6 +15,7 @@ pub(super) const SINGLE: &str = "model.safetensors";
 pub(super) const INDEX: &str = "model.safetensors.index.json";
 
 /// Files beside the weights, where a repository has them: those that an answer may depend on, and sentence-transformers'.
+#[cfg(feature = "hub")]
 const BESIDE: [&str; 11] = [
     CONFIG,
     TOKENIZER,
@@ -68,6 +69,7 @@ fn gguf(name: &str) -> Result<Choice, Error> {
     }
 }
 
+#[cfg(feature = "hub")]
 impl Choice {
     /// Files of a repository to fetch before the weights, and those that might have been there and are not.
     pub(super) fn beside(&self, names: &[String]) -> (Vec<String>, Vec<String>) {
@@ -136,6 +138,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg(feature = "hub")]
     fn only_what_is_needed_is_fetched() {
         let repo = names(&[
             "README.md",

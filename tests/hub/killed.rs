@@ -10,7 +10,7 @@ use crate::{
 #[test]
 fn a_download_that_is_killed_twenty_times_ends_whole() {
     let place = Place::new();
-    let content = |size: usize| (0..size).map(|n| (n * n >> 7) as u8).collect::<Vec<_>>();
+    let content = |size: usize| (0..size).map(|n| ((n * n) >> 7) as u8).collect::<Vec<_>>();
     let weights = content(4 << 20);
     let files = BTreeMap::from([
         ("config.json".to_owned(), b"{}".to_vec()),

@@ -90,7 +90,7 @@ fn both_wait_for_each_others_locks() {
     let place = Place::new();
     place.hub.publish_files("org/tiny", Access::Open, tiny_files());
     let weights = etag(&tiny_files()["model.safetensors"]);
-    place.hub.pause(std::time::Duration::from_millis(5));
+    place.hub.pause(std::time::Duration::from_millis(30));
     let lock = place.cache().join(format!(".locks/models--org--tiny/{weights}.lock"));
     std::thread::scope(|scope| {
         let pull = scope.spawn(|| place.text(&["models", "pull", "org/tiny"]));

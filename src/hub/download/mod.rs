@@ -60,7 +60,7 @@ pub(super) fn fetch(
         match download.repo.look(&download.commit, id)? {
             Found::Whole(path) => Ok(path),
             Found::Lacking(missing) => {
-                Err(Error::NotCached { id: id.clone(), missing, cache: cache.root().to_owned() })
+                Err(Error::NotCached { id: id.to_string(), missing, cache: cache.root().to_owned() })
             }
         }
     })
