@@ -66,7 +66,7 @@ impl Wanted {
         let hub = Hub::of_process().map_err(Failure::Hub)?;
         let mut paths = String::new();
         for id in &ids {
-            let path = hub.fetch(id, tell).map_err(Failure::Hub)?;
+            let path = hub.fetch(id, |news| tell(id, news)).map_err(Failure::Hub)?;
             let _ = writeln!(paths, "{}", path.display());
         }
         Ok(paths)
@@ -75,10 +75,10 @@ impl Wanted {
 
 /// The bar shows how far it is.
 #[cfg(feature = "hub")]
-fn tell(news: News<'_>) {
+fn tell(id: &HubId, news: News<'_>) {
     match news {
         News::Progress(_) => {}
-        News::Tenth(text) | News::Trouble(text) => eprintln!("sconce: {text}"),
+        News::Tenth(text) | News::Trouble(text) => eprintln!("sconce: {id}: {text}"),
     }
 }
 

@@ -1,6 +1,9 @@
 //! The daemon that downloads what it serves.
 
-use std::time::{Duration, Instant};
+use std::{
+    net::TcpListener,
+    time::{Duration, Instant},
+};
 
 use serde_json::json;
 use tempfile::TempDir;
@@ -21,7 +24,8 @@ fn start(place: &Place, arguments: &[&str], more: &[(&str, &str)]) -> TestServer
 async fn a_models_id_is_enough() {
     let place = Place::with_tiny();
     let body = json!({ "model": "org/tiny", "messages": [{ "role": "user", "content": "hello" }], "max_tokens": 8, "temperature": 0 });
-    place.hub.pause(Duration::from_millis(10));
+    // Long enough to be seen on any machine; the rest comes at once.
+    place.hub.pause(Duration::from_millis(200));
     let server = start(&place, &["--model-id", "org/tiny"], &[]);
     let until = Instant::now() + LONG;
     loop {
@@ -50,17 +54,18 @@ async fn a_models_id_is_enough() {
 #[tokio::test]
 async fn what_cannot_be_had_ends_the_start_with_a_reason_and_a_status() {
     let place = Place::new();
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let closed = format!("http://{closed}");
     for (arguments, variables, status, told) in [
         (&["--model-id", "org/absent"][..], &[][..], 78, "has no model org/absent, or it is private"),
         (&["--model-id", "org/absent"], &[("HF_HUB_OFFLINE", "1")], 78, "HF_HUB_OFFLINE forbids"),
         (&["--model-id", "plain"], &[], 78, "no model is named"),
         // May pass by itself: the service manager tries again.
-        (&["--model-id", "org/absent"], &[("HF_ENDPOINT", "http://127.0.0.1:9")], 69, "cannot be reached"),
+        (&["--model-id", "org/absent"], &[("HF_ENDPOINT", &*closed)], 69, "cannot be reached"),
     ] {
         let mut server = start(&place, arguments, variables);
         let ended = server.wait();
         let log = server.log();
-        let _ = &log;
         assert_eq!(ended.code(), Some(status), "{log}");
         assert!(log.contains(told), "{told}: {log}");
     }

@@ -105,6 +105,8 @@ fn a_server_that_is_no_hub() {
     has(&place.told("org/tiny"), &["does not answer as the Hugging Face hub does", "HF_ENDPOINT"]);
     place.hub.fault(At::List, 1, Fault::Status(302, ""));
     has(&place.told("org/tiny"), &["leads nowhere"]);
+    place.hub.hide("org/tiny", "config.json");
+    has(&place.told("org/tiny"), &["a file that it lists is not there"]);
     place.hub.fault(At::Head, 100, Fault::Status(200, ""));
     has(&place.told("org/tiny"), &["no usable ETag"]);
 }

@@ -66,6 +66,9 @@ fn the_cache_is_laid_out_as_pythons_tools_do() {
     let progress = heard.progress.lock().unwrap();
     assert!(progress.iter().any(|text| text.starts_with("downloading 100.0 % of ")), "{progress:?}");
     assert!(heard.trouble.lock().unwrap().is_empty());
+    // So that weights which are there have the rest beside them.
+    let fetched: Vec<String> = place.hub.seen().into_iter().filter(|line| line.starts_with("GET")).collect();
+    assert!(fetched.last().unwrap().contains("model.safetensors?signature"), "{fetched:?}");
 }
 
 #[test]

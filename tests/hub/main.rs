@@ -16,4 +16,5 @@ mod killed;
 mod place;
 mod python;
 mod server;
+mod tls;
 mod trouble;

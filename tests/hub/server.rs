@@ -37,6 +37,8 @@ struct Repo {
     access: Access,
     commit: String,
     files: BTreeMap<String, Vec<u8>>,
+    /// A file that is listed and is not there.
+    hidden: Option<String>,
 }
 
 /// Which requests go wrong.
@@ -135,7 +137,7 @@ impl FakeHub {
             hash.update(bytes);
         }
         let commit = hexadecimal(&hash.finalize());
-        let made = Repo { access, commit: commit.clone(), files };
+        let made = Repo { access, commit: commit.clone(), files, hidden: None };
         self.state.repos.lock().unwrap().insert(repo.to_owned(), made);
         commit
     }
@@ -147,6 +149,10 @@ impl FakeHub {
 
     pub(crate) fn pause(&self, pause: Duration) {
         *self.state.pause.lock().unwrap() = pause;
+    }
+
+    pub(crate) fn hide(&self, repo: &str, file: &str) {
+        self.state.repos.lock().unwrap().get_mut(repo).unwrap().hidden = Some(file.to_owned());
     }
 
     /// Grows with each request and each piece of a large file.
@@ -301,7 +307,7 @@ fn hub(state: &State, request: &Request, to: &mut TcpStream) -> std::io::Result<
 
 /// Small files are a redirection away on the same host, large ones on another.
 fn resolve(state: &State, repo: &str, found: &Repo, name: &str, to: &mut TcpStream) -> std::io::Result<()> {
-    let Some(bytes) = found.files.get(name) else {
+    let Some(bytes) = found.files.get(name).filter(|_| found.hidden.as_deref() != Some(name)) else {
         let body = json!({ "error": "Entry not found" }).to_string();
         let headers = [("x-error-code", "EntryNotFound"), ("x-repo-commit", &*found.commit)];
         return answer(to, 404, &headers, body.as_bytes());

@@ -63,7 +63,8 @@ fn nothing_but_cuts_is_told() {
 fn silence_is_not_waited_for() {
     let place = Place::with_tiny();
     place.hub.fault(At::Bytes, 2, Fault::Stall(5000));
-    let patience = Patience { stall: Duration::from_millis(200), ..place.settings().patience };
+    // A busy machine may be silent for as long, too; it is not always.
+    let patience = Patience { stall: Duration::from_millis(200), tries: 20, ..place.settings().patience };
     let heard = Heard::default();
     fetch(Settings { patience, ..place.settings() }, "org/tiny", &heard).unwrap();
     assert_sound(&place.cache(), "org/tiny");

@@ -224,8 +224,11 @@ impl Loaded {
 fn hears<'a>(model: &'a str, progress: &'a Progress) -> impl Fn(News<'_>) + 'a {
     move |news| match news {
         News::Progress(text) => progress.store(Arc::new(text.to_owned())),
-        News::Tenth(text) => tracing::info!(model, "{text}"),
-        News::Trouble(text) => tracing::warn!(model, "{text}"),
+        News::Tenth(text) => tracing::info!(model, "{model}: {text}"),
+        News::Trouble(text) => {
+            progress.store(Arc::new(text.to_owned()));
+            tracing::warn!(model, "{model}: {text}");
+        }
     }
 }
 

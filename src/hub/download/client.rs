@@ -113,6 +113,7 @@ impl<'a> Client<'a> {
             rfilename: String,
         }
         let url = self.url(&["api", "models"], &["revision", self.id.revision()]);
+        self.progress.tell(News::Progress(&format!("asking {}", failure::host(&self.settings.endpoint))));
         let listing = async || {
             let response = self.send(Method::GET, url.clone(), HeaderMap::new(), false).await?;
             let body = self.body(response).await?;
@@ -187,7 +188,7 @@ impl<'a> Client<'a> {
         let longer = patience.pause.saturating_mul(1 << (tries - 1).min(6));
         let pause = failure.wait.unwrap_or(longer);
         let seconds = pause.as_secs_f64();
-        let trouble = format!("{}: {}; trying again in {seconds:.1} s", self.id, failure.why);
+        let trouble = format!("{}; trying again in {seconds:.1} s", failure.why);
         self.progress.tell(News::Trouble(&trouble));
         sleep(pause).await;
         Ok(())

@@ -51,6 +51,9 @@ pub(super) fn of_hub(status: StatusCode, headers: &HeaderMap, id: &HubId, settin
         (_, "RevisionNotFound") => {
             Error::NoRevision { repo, revision: id.revision().to_owned(), endpoint }.into()
         }
+        (_, "EntryNotFound") => {
+            Error::Strange { endpoint, why: "a file that it lists is not there".to_owned() }.into()
+        }
         (_, "RepoNotFound") | (404, _) => Error::NotFound { repo, endpoint, token }.into(),
         // Without a token this is said of what does not exist too.
         (401, _) => match &settings.token {

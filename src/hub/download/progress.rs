@@ -10,7 +10,6 @@ pub(super) struct Progress<'a> {
     hears: &'a dyn Fn(News<'_>),
     /// Drawn where standard error is a terminal.
     bar: ProgressBar,
-    id: String,
     total: Cell<u64>,
     done: Cell<u64>,
     /// Thousandths that were told of.
@@ -28,7 +27,7 @@ impl<'a> Progress<'a> {
         }
         bar.set_message(id.to_string());
         let cell = Cell::default;
-        Self { hears, bar, id: id.to_string(), total: cell(), done: cell(), told: Cell::new(u64::MAX) }
+        Self { hears, bar, total: cell(), done: cell(), told: Cell::new(u64::MAX) }
     }
 
     pub(super) fn tell(&self, news: News<'_>) {
@@ -68,7 +67,7 @@ impl<'a> Progress<'a> {
         let text = format!("downloading {}.{} % of {}", thousandths / 10, thousandths % 10, size(total));
         (self.hears)(News::Progress(&text));
         if self.bar.is_hidden() && before / 100 != thousandths / 100 {
-            (self.hears)(News::Tenth(&format!("{}: {text}", self.id)));
+            (self.hears)(News::Tenth(&text));
         }
     }
 }
