@@ -293,12 +293,12 @@ fn identity() -> HeaderMap {
     HeaderMap::from_iter([(header::ACCEPT_ENCODING, header::HeaderValue::from_static("identity"))])
 }
 
-/// An error with what is below it.
+/// What is at the bottom of an error; above it is only where it happened.
 fn words(error: &reqwest::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(error) = source {
-        text = format!("{text}: {error}");
+        text = error.to_string();
         source = error.source();
     }
     text
