@@ -159,6 +159,11 @@ pub trait Backend: Send + Sync {
         Box::pin(std::future::ready(Ok(())))
     }
 
+    /// Whether a failure of `load` was one that may pass by itself, such as of a network.
+    fn may_load_later(&self) -> bool {
+        false
+    }
+
     /// What can be counted of it now.
     fn metrics(&self) -> Vec<Metric> {
         Vec::new()
@@ -411,6 +416,12 @@ impl Registry {
             model.load().await.map_err(|error| format!("the model '{id}' cannot be served: {error}"))
         });
         try_join_all(required).await.map(drop)
+    }
+
+    /// Whether a model that failed to load may load when the daemon is started again.
+    #[must_use]
+    pub fn may_load_later(&self) -> bool {
+        self.models.load().values().any(|model| model.has_failed() && model.backend.may_load_later())
     }
 
     /// `NotReady`, with every reason, until each required model can serve.

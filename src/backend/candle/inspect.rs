@@ -15,10 +15,11 @@ use super::{
     opened::Opened,
     options,
     prepare::Drawing,
-    source,
+    source::Source,
     words::{Origin, Words},
 };
 use crate::{
+    hub::HubId,
     model::{self, BLOCK},
     text::{channels::Format, chat_template::Features},
 };
@@ -93,14 +94,32 @@ pub struct Memory {
     pub available: Option<u64>,
 }
 
-/// Looks at the model of `config`, as it would be served.
+pub use super::source::Absent;
+
+/// Where the model of `config` lies; nothing is downloaded.
+///
+/// # Errors
+/// Why it lies nowhere.
+pub fn locate(id: Option<&str>, config: &crate::backend::Config) -> Result<PathBuf, Absent> {
+    Source::of(id, &config.candle)?.locate()
+}
+
+/// What the model of `config` is on the Hugging Face hub; `None` where it is not from there.
+#[must_use]
+pub fn hub_id(id: &str, config: &crate::backend::Config) -> Option<HubId> {
+    match Source::of(Some(id), &config.candle) {
+        Ok(Source::Hub(id)) => Some(id),
+        _ => None,
+    }
+}
+
+/// Looks at the model at `path` as it would be served with `config`.
 ///
 /// # Errors
 /// Why it could not be served.
-pub fn inspect(id: Option<&str>, config: &crate::backend::Config) -> Result<Report, String> {
+pub fn inspect(id: Option<&str>, path: &Path, config: &crate::backend::Config) -> Result<Report, String> {
     let settings = Settings::of(config);
     let config = &config.candle;
-    let path = source(config)?;
     let lacking = |error: model::LoadError| error.to_string();
     let Opened { model: opened, words, files } = Opened::open(path)?;
     let options = options(config)?;

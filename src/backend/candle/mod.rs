@@ -14,11 +14,15 @@ mod memory;
 mod metrics;
 mod opened;
 mod prepare;
+mod source;
 mod words;
 
 use std::{
     path::{Path, PathBuf},
-    sync::{Arc, OnceLock},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     thread,
     time::Instant,
 };
@@ -28,11 +32,17 @@ use futures_util::future::{BoxFuture, FutureExt};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use self::{defaults::Defaults, opened::Opened, words::Words};
+use self::{
+    defaults::Defaults,
+    opened::Opened,
+    source::{Absent, Source},
+    words::Words,
+};
 use super::{Backend, Heartbeat, ModelCard, Readiness, Tokenizer, metric::Metric};
 use crate::{
     engine::{self, Engine, Memory},
     generation::{Chat, EmbeddingRequest, Embeddings, Error, Events, GenerationRequest, PromptText},
+    hub::News,
     model::{self, Isa, KvType},
     text::{self, ChatTemplate, channels::Format},
     units::ByteSize,
@@ -47,7 +57,8 @@ const BUFFERED_TOKENS: usize = 256;
 #[garde(allow_unvalidated)]
 pub struct Config {
     /// Where the model is: a directory in Hugging Face's layout (`config.json`, `tokenizer.json`, `*.safetensors`), or a
-    /// GGUF file, which needs nothing beside it. `builtin:demo` is the small model inside the program.
+    /// GGUF file, which needs nothing beside it; or its id on the Hugging Face hub: `org/name`, `org/name@revision`,
+    /// `org/name:file.gguf`. `builtin:demo` is the small model inside the program. Unset: the model's own id.
     #[garde(custom(builtin::known))]
     pub source: Option<PathBuf>,
     /// Threads that compute. Unset: one for each core. The answers do not depend on it.
@@ -104,6 +115,8 @@ pub struct Candle {
     unloaded: ModelCard,
     loaded: OnceLock<Arc<Loaded>>,
     progress: Progress,
+    /// It could not be downloaded, and may be later.
+    later: AtomicBool,
 }
 
 /// How far the loading is, in words.
@@ -146,6 +159,7 @@ impl Candle {
             unloaded,
             loaded: OnceLock::new(),
             progress: Arc::new(ArcSwap::from_pointee("loading".to_owned())),
+            later: AtomicBool::new(false),
         }
     }
 
@@ -155,8 +169,13 @@ impl Candle {
 }
 
 impl Loaded {
-    fn load(config: &Config, settings: &Settings, created: u64, progress: &Progress) -> Result<Self, String> {
-        let source = source(config)?;
+    fn load(
+        source: &Path,
+        config: &Config,
+        settings: &Settings,
+        created: u64,
+        progress: &Progress,
+    ) -> Result<Self, String> {
         let lacking = |error: model::LoadError| error.to_string();
         let Opened { model: opened, words, files } = Opened::open(source)?;
         let options = options(config)?;
@@ -204,9 +223,16 @@ impl Loaded {
     }
 }
 
-fn source(config: &Config) -> Result<&Path, String> {
-    let source = config.source.as_deref();
-    source.ok_or_else(|| "no model is named: set `candle.source` to its directory or file".to_owned())
+/// Says how a download goes: in words for whoever asks, and in the log.
+fn hears<'a>(model: &'a str, progress: &'a Progress) -> impl Fn(News<'_>) + 'a {
+    move |news| match news {
+        News::Progress(text) => progress.store(Arc::new(text.to_owned())),
+        News::Tenth(text) => tracing::info!(model, "{model}: {text}"),
+        News::Trouble(text) => {
+            progress.store(Arc::new(text.to_owned()));
+            tracing::warn!(model, "{model}: {text}");
+        }
+    }
 }
 
 fn options(config: &Config) -> Result<model::Options, String> {
@@ -262,16 +288,28 @@ impl Backend for Candle {
 
     fn load(&self) -> BoxFuture<'_, Result<(), String>> {
         let (config, settings, created) = (self.config.clone(), self.settings.clone(), self.unloaded.created);
-        let progress = Arc::clone(&self.progress);
+        let (model, progress) = (self.model.clone(), Arc::clone(&self.progress));
         async move {
-            let loading =
-                tokio::task::spawn_blocking(move || Loaded::load(&config, &settings, created, &progress));
-            let loaded = loading.await.map_err(|error| error.to_string())??;
+            let obtaining = tokio::task::spawn_blocking(move || {
+                let source = Source::of(Some(&model), &config)?.obtain(hears(&model, &progress))?;
+                Ok((source, config, progress))
+            });
+            let (source, config, progress) =
+                obtaining.await.map_err(|error| error.to_string())?.map_err(|absent: Absent| {
+                    self.later.store(absent.is_temporary(), Relaxed);
+                    absent.to_string()
+                })?;
+            let load = move || Loaded::load(&source, &config, &settings, created, &progress);
+            let loaded = tokio::task::spawn_blocking(load).await.map_err(|error| error.to_string())??;
             // Loaded once; a second call has nothing to add.
             let _ = self.loaded.set(Arc::new(loaded));
             Ok(())
         }
         .boxed()
+    }
+
+    fn may_load_later(&self) -> bool {
+        self.later.load(Relaxed)
     }
 
     fn metrics(&self) -> Vec<Metric> {
