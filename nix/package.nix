@@ -22,6 +22,8 @@ let
         map (name: root + "/${name}") [
           "Cargo.lock"
           "Cargo.toml"
+          "assets"
+          "benches/kernels.rs"
           "clippy.toml"
           "config.example.toml"
           "docs/configuration.md"

@@ -12,6 +12,7 @@ let
     inherit lib;
     freeformType = toml.type;
   };
+  hub = import ./hub.nix;
   unit = import ./unit.nix { inherit lib; };
   shipped = unit ../dist/systemd/sconce.service;
   shippedSocket = unit ../dist/systemd/sconce.socket;
@@ -83,6 +84,22 @@ let
     it:
     lib.unique (map port (builtins.filter (address: isTcp address && !isLocal address) (listen it)));
 
+  # Where each local model is; its own id where nothing else is said.
+  sources =
+    it:
+    let
+      said = written it;
+      own = if said ? models then said.models else { ${said.model_id or ""} = said; };
+    in
+    lib.mapAttrsToList (id: model: model.candle.source or said.candle.source or id) (
+      lib.filterAttrs (
+        _: model:
+        builtins.elem (model.backend or said.backend or null) [
+          "candle"
+          "transformers"
+        ]
+      ) own
+    );
   connects =
     it:
     let
@@ -90,6 +107,7 @@ let
       backends = map (model: model.backend or null) ([ said ] ++ builtins.attrValues (said.models or { }));
     in
     it.environmentFile != null
+    || builtins.any hub.isId (sources it)
     || builtins.any (backend: builtins.elem backend [ "proxy" "vllm_proxy" ]) backends;
   networkless =
     it:
@@ -106,6 +124,7 @@ let
     builtins.genList (index: "api-keys.${toString (index + 1)}:${builtins.elemAt it.apiKeyFiles index}") (
       builtins.length it.apiKeyFiles
     )
+    ++ lib.optional (it.hfTokenFile != null) "hf-token:${it.hfTokenFile}"
     ++ lib.optional (it.upstreamApiKeyFile != null) "upstream-api-key:${it.upstreamApiKeyFile}"
     ++ lib.mapAttrsToList (name: file: "upstream-api-key.${name}:${file}") it.upstreamApiKeyFiles;
 
@@ -144,6 +163,7 @@ let
           "StateDirectory"
           "CacheDirectory"
           "WorkingDirectory"
+          "Environment"
           "ImportCredential"
         ]
       then
@@ -216,6 +236,7 @@ let
         ++ lib.mapAttrsToList (of: given "upstreamApiKeyFiles.${of}") it.upstreamApiKeyFiles
         ++ [
           (given "upstreamApiKeyFile" it.upstreamApiKeyFile)
+          (given "hfTokenFile" it.hfTokenFile)
           (given "environmentFile" it.environmentFile)
         ];
       stored = builtins.filter ({ file, ... }: file != null && settings.inStore file) files;

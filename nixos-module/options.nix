@@ -6,6 +6,7 @@
 }:
 let
   inherit (lib) mkOption types;
+  hub = import ./hub.nix;
   secret = "This reaches the service as a systemd credential, so that root alone need be able to read it. The Nix store, which everybody can read, is refused.";
 in
 {
@@ -28,13 +29,15 @@ in
   };
 
   models = mkOption {
-    type = types.attrsOf types.path;
+    type = types.attrsOf (types.either types.path (types.strMatching hub.id));
     default = { };
     example = {
       my-model = "/srv/models/my-model";
+      qwen = "Qwen/Qwen2.5-0.5B-Instruct";
     };
     description = ''
-      Local models by their ids: directories in Hugging Face's layout, or GGUF files. Short for
+      Local models by their ids: directories in Hugging Face's layout, GGUF files, or ids on the Hugging Face hub
+      (`org/name`, `org/name@revision`, `org/name:file.gguf`), which are downloaded into the service's cache. Short for
       `settings.models.<id> = { backend = "candle"; candle.source = …; }`.
     '';
   };
@@ -62,13 +65,20 @@ in
     description = "Files with API keys, each for the upstreams of its name in `settings`. ${secret}";
   };
 
+  hfTokenFile = mkOption {
+    type = types.nullOr types.path;
+    default = null;
+    example = "/run/agenix/hf-token";
+    description = "File with the token for gated and private models of the Hugging Face hub. ${secret}";
+  };
+
   environmentFile = mkOption {
     type = types.nullOr types.path;
     default = null;
     example = "/run/agenix/sconce.env";
     description = ''
-      File of `SCONCE_*` variables, which are stronger than `settings` and are not checked when the system is built. The
-      Nix store is refused.
+      File of `SCONCE_*` variables, which are stronger than `settings` and are not checked when the system is built, and
+      of the Hugging Face hub's, such as `HF_ENDPOINT`. The Nix store is refused.
     '';
   };
 
@@ -99,7 +109,7 @@ in
     privateNetwork = mkOption {
       type = types.nullOr types.bool;
       default = null;
-      defaultText = lib.literalMD "where neither the proxy backend, which connects, nor an `environmentFile` is set";
+      defaultText = lib.literalMD "where neither the proxy backend nor a model of the Hugging Face hub, which connect, nor an `environmentFile` is set";
       description = "Whether to take the network away from the daemon, but for the connections that systemd accepts for it.";
     };
   };

@@ -43,10 +43,23 @@ pub struct Chat {
     pub add_generation_prompt: bool,
 }
 
+impl Chat {
+    /// The tools that the model may call.
+    pub fn offered(&self) -> impl Iterator<Item = &Tool> {
+        self.tools.iter().filter(|tool| match &self.tool_choice {
+            ToolChoice::None => false,
+            ToolChoice::Auto | ToolChoice::Required | ToolChoice::Named(_) => true,
+            ToolChoice::Allowed { names, required: _ } => names.contains(&tool.name),
+        })
+    }
+}
+
 #[derive(Debug, Clone, PartialEq)]
 pub struct Message {
     pub role: Role,
     pub content: Vec<Part>,
+    /// What the model thought before it said this.
+    pub reasoning: Option<String>,
     pub name: Option<String>,
     pub tool_calls: Vec<ToolCall>,
     pub tool_call_id: Option<String>,

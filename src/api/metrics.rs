@@ -1,31 +1,59 @@
 //! What is counted, in Prometheus's text format (prometheus.io/docs/instrumenting/exposition_formats).
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 
 use indexmap::IndexMap;
 
-use crate::backend::{Metric, Registry};
+use crate::backend::{
+    Registry,
+    metric::{Metric, Times, Value},
+};
 
 /// Every metric of every model.
 pub(crate) fn text(models: &Registry) -> String {
     let models = models.models();
-    let mut families: IndexMap<&str, Vec<(&str, Metric)>> = IndexMap::new();
-    for (id, model) in models.iter() {
-        for metric in model.backend.metrics() {
-            families.entry(metric.name).or_default().push((id, metric));
-        }
-    }
+    let all =
+        models.iter().flat_map(|(id, model)| model.backend.metrics().into_iter().map(move |it| (id, it)));
     let mut out = String::new();
+    // Writing to a string does not fail.
+    let _ = write(&mut out, all.map(|(id, metric)| (&**id, metric)));
+    out
+}
+
+fn write<'a>(out: &mut String, metrics: impl Iterator<Item = (&'a str, Metric)>) -> fmt::Result {
+    let mut families: IndexMap<&str, Vec<(&str, Metric)>> = IndexMap::new();
+    for (id, metric) in metrics {
+        families.entry(metric.name).or_default().push((id, metric));
+    }
     for (name, metrics) in families {
-        let kind = if name.ends_with("_total") { "counter" } else { "gauge" };
-        let help = metrics.first().map_or("", |(_, metric)| metric.help);
-        // Writing to a string does not fail.
-        let _ = write!(out, "# HELP {name} {help}\n# TYPE {name} {kind}\n");
+        let Some((_, Metric { help, value, .. })) = metrics.first() else { continue };
+        let kind = match value {
+            Value::Times(_) => "histogram",
+            Value::Number(_) if name.ends_with("_total") => "counter",
+            Value::Number(_) => "gauge",
+        };
+        write!(out, "# HELP {name} {help}\n# TYPE {name} {kind}\n")?;
         for (id, metric) in metrics {
-            let _ = writeln!(out, "{name}{{model=\"{}\"}} {}", escaped(id), metric.value);
+            let mut labels = format!("model=\"{}\"", escaped(id));
+            for (label, value) in &metric.labels {
+                write!(labels, ",{label}=\"{}\"", escaped(value))?;
+            }
+            match metric.value {
+                Value::Number(value) => writeln!(out, "{name}{{{labels}}} {value}")?,
+                Value::Times(times) => write_times(out, name, &labels, &times)?,
+            }
         }
     }
-    out
+    Ok(())
+}
+
+fn write_times(out: &mut String, name: &str, labels: &str, times: &Times) -> fmt::Result {
+    for (bound, count) in &times.at_most {
+        let bound = if bound.is_finite() { bound.to_string() } else { "+Inf".to_owned() };
+        writeln!(out, "{name}_bucket{{{labels},le=\"{bound}\"}} {count}")?;
+    }
+    let all = times.at_most.last().map_or(0, |(_, all)| *all);
+    writeln!(out, "{name}_sum{{{labels}}} {}\n{name}_count{{{labels}}} {all}", times.sum)
 }
 
 /// A label's value: backslash, quote and line feed are escaped.
@@ -35,10 +63,32 @@ fn escaped(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::escaped;
+    use super::*;
 
     #[test]
     fn labels_keep_their_line() {
         assert_eq!(escaped("a\\b\"c\nd"), "a\\\\b\\\"c\\nd");
+    }
+
+    #[test]
+    fn a_family_has_one_head_and_each_row_its_labels() {
+        let metric = |name, labels, value| Metric { name, help: "H.", labels, value };
+        let times = || Value::Times(Times { at_most: vec![(0.25, 1), (f64::INFINITY, 3)], sum: 1.5 });
+        let rows = [
+            ("m", metric("a_total", vec![("upstream", "u".into())], Value::Number(2))),
+            ("m", metric("b_seconds", vec![("upstream", "u".into())], times())),
+            ("n", metric("a_total", vec![], Value::Number(0))),
+        ];
+        let mut out = String::new();
+        write(&mut out, rows.into_iter()).unwrap();
+        let expected = "# HELP a_total H.\n# TYPE a_total counter\n\
+                        a_total{model=\"m\",upstream=\"u\"} 2\n\
+                        a_total{model=\"n\"} 0\n\
+                        # HELP b_seconds H.\n# TYPE b_seconds histogram\n\
+                        b_seconds_bucket{model=\"m\",upstream=\"u\",le=\"0.25\"} 1\n\
+                        b_seconds_bucket{model=\"m\",upstream=\"u\",le=\"+Inf\"} 3\n\
+                        b_seconds_sum{model=\"m\",upstream=\"u\"} 1.5\n\
+                        b_seconds_count{model=\"m\",upstream=\"u\"} 3\n";
+        assert_eq!(out, expected);
     }
 }

@@ -4,6 +4,7 @@
 #[cfg(feature = "candle")]
 pub mod candle;
 pub mod echo;
+pub mod metric;
 pub mod passthrough;
 pub mod proxy;
 
@@ -22,7 +23,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::sync::OnceCell;
 
-use self::passthrough::Passthrough;
+use self::{metric::Metric, passthrough::Passthrough};
 use crate::generation::{
     Chat, EmbeddingRequest, Embeddings, Error, Events, GenerationRequest, Input, Prompt, PromptText,
     RerankRequest, SamplingParams, Scores,
@@ -144,15 +145,6 @@ pub struct ModelCard {
     pub context_length: u32,
 }
 
-/// A number that a backend tells of itself, for those who watch it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Metric {
-    /// In Prometheus's style: a counter's name ends in `_total`.
-    pub name: &'static str,
-    pub help: &'static str,
-    pub value: u64,
-}
-
 /// Serves one model.
 pub trait Backend: Send + Sync {
     fn card(&self) -> &ModelCard;
@@ -165,6 +157,11 @@ pub trait Backend: Send + Sync {
     /// Why it can never serve.
     fn load(&self) -> BoxFuture<'_, Result<(), String>> {
         Box::pin(std::future::ready(Ok(())))
+    }
+
+    /// Whether a failure of `load` was one that may pass by itself, such as of a network.
+    fn may_load_later(&self) -> bool {
+        false
     }
 
     /// What can be counted of it now.
@@ -183,6 +180,11 @@ pub trait Backend: Send + Sync {
     /// `None` where nothing is computed here.
     fn heartbeat(&self) -> Option<Heartbeat> {
         None
+    }
+
+    /// Whether the configuration names files that a reload reads again, though it says the same.
+    fn reads_files_again(&self) -> bool {
+        false
     }
 
     /// What takes this one's place under a changed configuration and goes on with what it has, such as connections.
@@ -334,7 +336,10 @@ impl Registry {
         let created = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
         let known = self.models.load();
         let row = |(id, config): (&String, &Config)| {
-            let same = known.get(id.as_str()).filter(|model| model.config == *config && !model.has_failed());
+            let stays = |model: &&Arc<Model>| {
+                model.config == *config && !model.has_failed() && !model.backend.reads_files_again()
+            };
+            let same = known.get(id.as_str()).filter(stays);
             let model = same.map_or_else(
                 || Arc::new(Model::new(id, config, created, known.get(id.as_str()))),
                 Arc::clone,
@@ -420,6 +425,12 @@ impl Registry {
             model.load().await.map_err(|error| format!("the model '{id}' cannot be served: {error}"))
         });
         try_join_all(required).await.map(drop)
+    }
+
+    /// Whether a model that failed to load may load when the daemon is started again.
+    #[must_use]
+    pub fn may_load_later(&self) -> bool {
+        self.models.load().values().any(|model| model.has_failed() && model.backend.may_load_later())
     }
 
     /// `NotReady`, with every reason, until each required model can serve.

@@ -170,7 +170,8 @@ fn plain_rows() -> Vec<Row> {
             "score",
             json!(["score"]),
             "'score'",
-        ),
+        )
+        .outside("['/chat/complitions']"),
         Row::new(
             "server.listen",
             json!(["127.0.0.1:8000"]),

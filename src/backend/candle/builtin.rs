@@ -52,6 +52,11 @@ pub(super) fn find(source: &Path) -> Result<Option<&'static Builtin>, String> {
     Err(format!("there is no builtin model {name:?}; there is {}", names.join(", ")))
 }
 
+/// Whether the source is no path, but the name of a model inside the program.
+pub(super) fn is_one(source: &Path) -> bool {
+    find(source).is_ok_and(|found| found.is_some())
+}
+
 /// [`find`] as a rule for the configuration.
 #[expect(clippy::ref_option, reason = "the form that garde asks for")]
 pub(super) fn known(source: &Option<std::path::PathBuf>, (): &()) -> garde::Result {

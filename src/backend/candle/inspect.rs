@@ -9,18 +9,19 @@ use std::{
 use serde::Serialize;
 
 use super::{
-    Needs, Settings,
+    Settings,
     fingerprint::{self, Fingerprint},
-    memory,
+    memory::{self, Needs},
     opened::Opened,
     options,
     prepare::Drawing,
-    source,
+    source::Source,
     words::{Origin, Words},
 };
 use crate::{
+    hub::HubId,
     model::{self, BLOCK, Task},
-    text::chat_template::Features,
+    text::{channels::Format, chat_template::Features},
 };
 
 /// All that can be told of a model without running it.
@@ -53,6 +54,10 @@ pub struct Template {
     pub found: String,
     #[serde(flatten)]
     pub features: Features,
+    /// What answers mark their reasoning by, where that is told apart.
+    pub reasoning_mark: Option<&'static str>,
+    /// The format that tool calls are understood in.
+    pub tool_call_format: Option<&'static str>,
 }
 
 /// What a request gets that does not say: the configuration's values, the model's where that has none.
@@ -89,14 +94,32 @@ pub struct Memory {
     pub available: Option<u64>,
 }
 
-/// Looks at the model of `config`, as it would be served.
+pub use super::source::Absent;
+
+/// Where the model of `config` lies; nothing is downloaded.
+///
+/// # Errors
+/// Why it lies nowhere.
+pub fn locate(id: Option<&str>, config: &crate::backend::Config) -> Result<PathBuf, Absent> {
+    Source::of(id, &config.candle)?.locate()
+}
+
+/// What the model of `config` is on the Hugging Face hub; `None` where it is not from there.
+#[must_use]
+pub fn hub_id(id: &str, config: &crate::backend::Config) -> Option<HubId> {
+    match Source::of(Some(id), &config.candle) {
+        Ok(Source::Hub(id)) => Some(id),
+        _ => None,
+    }
+}
+
+/// Looks at the model at `path` as it would be served with `config`.
 ///
 /// # Errors
 /// Why it could not be served.
-pub fn inspect(id: Option<&str>, config: &crate::backend::Config) -> Result<Report, String> {
+pub fn inspect(id: Option<&str>, path: &Path, config: &crate::backend::Config) -> Result<Report, String> {
     let settings = Settings::of(config);
     let config = &config.candle;
-    let path = source(config)?;
     let lacking = |error: model::LoadError| error.to_string();
     let Opened { model: opened, words, files } = Opened::open(path)?;
     let options = options(config)?;
@@ -116,6 +139,7 @@ pub fn inspect(id: Option<&str>, config: &crate::backend::Config) -> Result<Repo
     let kind = words.tokenizer.kind().to_owned();
     let kind = words.origins.pre_tokenizer.as_ref().map_or(kind.clone(), |name| format!("{kind}, {name}"));
     let features = words.template.features();
+    let format = Format::of(&words.template, &words.tokenizer);
     let template = words.origins.template.as_ref();
     Ok(Report {
         id: id.map(str::to_owned),
@@ -126,7 +150,12 @@ pub fn inspect(id: Option<&str>, config: &crate::backend::Config) -> Result<Repo
             vocabulary: words.tokenizer.vocabulary(),
             found: found(&words.origins.tokenizer, path),
         },
-        chat_template: template.map(|origin| Template { found: found(origin, path), features }),
+        chat_template: template.map(|origin| Template {
+            found: found(origin, path),
+            features,
+            reasoning_mark: format.reasoning(),
+            tool_call_format: format.tool_calls(),
+        }),
         defaults: defaults(&words, &settings, path),
         memory,
         fingerprint,
@@ -232,11 +261,18 @@ impl Template {
             (generation_prompt, "generation prompt"),
         ];
         let has: Vec<&str> = features.iter().filter(|(has, _)| *has).map(|(_, name)| *name).collect();
-        format!(
+        let mut line = format!(
             "from {}; has {}",
             self.found,
             if has.is_empty() { "nothing".to_owned() } else { has.join(", ") }
-        )
+        );
+        if let Some(mark) = self.reasoning_mark {
+            line += &format!("; reasoning by {mark}");
+        }
+        if let Some(format) = self.tool_call_format {
+            line += &format!("; tool calls as {format}");
+        }
+        line
     }
 }
 

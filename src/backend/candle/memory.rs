@@ -1,6 +1,53 @@
-//! Memory that there is: what the machine can give and what its control group may take.
+//! Memory: what a model takes, what the machine can give and what its control group may take.
 
 use std::{fs, path::Path};
+
+use super::Config;
+use crate::model::{self, Task};
+
+/// Bytes that a model takes while it serves.
+pub(super) struct Needs {
+    pub(super) weights: u64,
+    pub(super) kv_cache: u64,
+    /// For the rows of one step.
+    pub(super) activations: u64,
+}
+
+impl Needs {
+    pub(super) fn of(memory: &model::Memory, config: &Config, task: Task, context_length: usize) -> Self {
+        let batch = u64::from(config.max_batch_tokens);
+        let (kv_cache, rows) = match task {
+            Task::Generate => (config.kv_cache.0, batch.max(u64::from(config.max_sequences))),
+            // A text is run whole, and nothing of it is kept.
+            Task::Embed | Task::Rerank => (0, batch.max(context_length as u64)),
+        };
+        Self { weights: memory.weights, kv_cache, activations: memory.row * rows }
+    }
+
+    pub(super) fn sum(&self) -> u64 {
+        self.weights + self.kv_cache + self.activations
+    }
+
+    /// Refuses a model that would not fit, with the sum, before the system would kill somebody for it.
+    pub(super) fn fit(&self) -> Result<(), String> {
+        let needed = self.sum();
+        match available() {
+            Some(available) if needed > available => {
+                let mib = |bytes: u64| bytes.div_ceil(1 << 20);
+                Err(format!(
+                    "it needs {} MiB of memory (weights {}, KV cache {}, activations {}), but {} MiB are available; \
+                     take a smaller model, or lower candle.kv_cache, candle.max_batch_tokens or candle.context_length",
+                    mib(needed),
+                    mib(self.weights),
+                    mib(self.kv_cache),
+                    mib(self.activations),
+                    mib(available)
+                ))
+            }
+            _ => Ok(()),
+        }
+    }
+}
 
 /// Bytes that this process may still take, by `/proc/meminfo` and the limits of the control groups (cgroup v2) that it
 /// is in. `None` where the system does not tell.

@@ -5,6 +5,7 @@
 
 mod answer;
 mod builtin;
+mod choice;
 mod defaults;
 mod fingerprint;
 mod gguf;
@@ -13,12 +14,16 @@ mod memory;
 mod metrics;
 mod opened;
 mod prepare;
+mod source;
 mod vectors;
 mod words;
 
 use std::{
     path::{Path, PathBuf},
-    sync::{Arc, OnceLock},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     thread,
     time::Instant,
 };
@@ -28,16 +33,24 @@ use futures_util::future::{BoxFuture, FutureExt};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use self::{defaults::Defaults, opened::Opened, vectors::Encoder, words::Words};
-use super::{Backend, Heartbeat, Metric, ModelCard, Readiness, Tokenizer, first_token};
+use self::{
+    defaults::Defaults,
+    memory::Needs,
+    opened::Opened,
+    source::{Absent, Source},
+    vectors::Encoder,
+    words::Words,
+};
+use super::{Backend, Heartbeat, ModelCard, Readiness, Tokenizer, first_token, metric::Metric};
 use crate::{
     engine::{self, Batcher, Engine, Memory},
     generation::{
         Chat, EmbeddingRequest, Embeddings, Error, Events, GenerationRequest, PromptText, RerankRequest,
         Scores,
     },
+    hub::News,
     model::{self, Encode, Forward, Isa, KvType, Task},
-    text::{self, ChatTemplate},
+    text::{self, ChatTemplate, channels::Format},
     units::ByteSize,
 };
 
@@ -50,7 +63,8 @@ const BUFFERED_TOKENS: usize = 256;
 #[garde(allow_unvalidated)]
 pub struct Config {
     /// Where the model is: a directory in Hugging Face's layout (`config.json`, `tokenizer.json`, `*.safetensors`), or a
-    /// GGUF file, which needs nothing beside it. `builtin:demo` is the small model inside the program.
+    /// GGUF file, which needs nothing beside it; or its id on the Hugging Face hub: `org/name`, `org/name@revision`,
+    /// `org/name:file.gguf`. `builtin:demo` is the small model inside the program. Unset: the model's own id.
     #[garde(custom(builtin::known))]
     pub source: Option<PathBuf>,
     /// What the model is for: `generate` (it continues texts), `embed` (it makes vectors of texts) or `rerank` (it scores
@@ -111,6 +125,8 @@ pub struct Candle {
     unloaded: ModelCard,
     served: OnceLock<Served>,
     progress: Progress,
+    /// It could not be downloaded, and may be later.
+    later: AtomicBool,
 }
 
 /// How far the loading is, in words.
@@ -149,6 +165,7 @@ impl Served {
 struct Loaded {
     tokenizer: text::Tokenizer,
     template: ChatTemplate,
+    format: Format,
     defaults: Defaults,
     engine: Engine,
     card: ModelCard,
@@ -167,6 +184,7 @@ impl Candle {
             unloaded,
             served: OnceLock::new(),
             progress: Arc::new(ArcSwap::from_pointee("loading".to_owned())),
+            later: AtomicBool::new(false),
         }
     }
 
@@ -209,15 +227,20 @@ impl Candle {
 }
 
 impl Served {
-    fn load(config: &Config, settings: &Settings, created: u64, progress: &Progress) -> Result<Self, String> {
-        let source = source(config)?;
+    fn load(
+        source: &Path,
+        config: &Config,
+        settings: &Settings,
+        created: u64,
+        progress: &Progress,
+    ) -> Result<Self, String> {
         let lacking = |error: model::LoadError| error.to_string();
         let Opened { model: opened, words, files } = Opened::open(source)?;
         let options = options(config)?;
         let task = opened.task(&options).map_err(lacking)?;
         let memory = opened.memory(&options).map_err(lacking)?;
         let context_length = opened.summary(&options).map_err(lacking)?.context_length;
-        fits(&Needs::of(&memory, config, task, context_length))?;
+        Needs::of(&memory, config, task, context_length).fit()?;
         // Both read all the weights: together they need them once.
         let (model, fingerprint) = thread::scope(|scope| {
             let hashing = scope.spawn(|| {
@@ -260,7 +283,8 @@ impl Served {
                     buffered_tokens: BUFFERED_TOKENS,
                 };
                 let engine = Engine::start(model, config).map_err(|error| error.to_string())?;
-                Ok(Self::Generator(Arc::new(Loaded { tokenizer, template, defaults, engine, card })))
+                let format = Format::of(&template, &tokenizer);
+                Ok(Self::Generator(Arc::new(Loaded { tokenizer, template, format, defaults, engine, card })))
             }
             Weights::Encoder(model) => {
                 if task == Task::Rerank && model.shape().width != 1 {
@@ -287,9 +311,16 @@ impl Loaded {
     }
 }
 
-fn source(config: &Config) -> Result<&Path, String> {
-    let source = config.source.as_deref();
-    source.ok_or_else(|| "no model is named: set `candle.source` to its directory or file".to_owned())
+/// Says how a download goes: in words for whoever asks, and in the log.
+fn hears<'a>(model: &'a str, progress: &'a Progress) -> impl Fn(News<'_>) + 'a {
+    move |news| match news {
+        News::Progress(text) => progress.store(Arc::new(text.to_owned())),
+        News::Tenth(text) => tracing::info!(model, "{model}: {text}"),
+        News::Trouble(text) => {
+            progress.store(Arc::new(text.to_owned()));
+            tracing::warn!(model, "{model}: {text}");
+        }
+    }
 }
 
 fn options(config: &Config) -> Result<model::Options, String> {
@@ -301,50 +332,6 @@ fn options(config: &Config) -> Result<model::Options, String> {
             .map_err(|lacking| format!("candle.instructions: {lacking}"))?,
         task: config.task,
     })
-}
-
-/// Bytes that a model takes while it serves.
-struct Needs {
-    weights: u64,
-    kv_cache: u64,
-    /// For the rows of one step.
-    activations: u64,
-}
-
-impl Needs {
-    fn of(memory: &model::Memory, config: &Config, task: Task, context_length: usize) -> Self {
-        let batch = u64::from(config.max_batch_tokens);
-        let (kv_cache, rows) = match task {
-            Task::Generate => (config.kv_cache.0, batch.max(u64::from(config.max_sequences))),
-            // A text is run whole, and nothing of it is kept.
-            Task::Embed | Task::Rerank => (0, batch.max(context_length as u64)),
-        };
-        Self { weights: memory.weights, kv_cache, activations: memory.row * rows }
-    }
-
-    fn sum(&self) -> u64 {
-        self.weights + self.kv_cache + self.activations
-    }
-}
-
-/// Refuses a model that would not fit, with the sum, before the system would kill somebody for it.
-fn fits(needs: &Needs) -> Result<(), String> {
-    let needed = needs.sum();
-    match memory::available() {
-        Some(available) if needed > available => {
-            let mib = |bytes: u64| bytes.div_ceil(1 << 20);
-            Err(format!(
-                "it needs {} MiB of memory (weights {}, KV cache {}, activations {}), but {} MiB are available; \
-                 take a smaller model, or lower candle.kv_cache, candle.max_batch_tokens or candle.context_length",
-                mib(needed),
-                mib(needs.weights),
-                mib(needs.kv_cache),
-                mib(needs.activations),
-                mib(available)
-            ))
-        }
-        _ => Ok(()),
-    }
 }
 
 impl Backend for Candle {
@@ -370,16 +357,28 @@ impl Backend for Candle {
 
     fn load(&self) -> BoxFuture<'_, Result<(), String>> {
         let (config, settings, created) = (self.config.clone(), self.settings.clone(), self.unloaded.created);
-        let progress = Arc::clone(&self.progress);
+        let (model, progress) = (self.model.clone(), Arc::clone(&self.progress));
         async move {
-            let loading =
-                tokio::task::spawn_blocking(move || Served::load(&config, &settings, created, &progress));
-            let served = loading.await.map_err(|error| error.to_string())??;
+            let obtaining = tokio::task::spawn_blocking(move || {
+                let source = Source::of(Some(&model), &config)?.obtain(hears(&model, &progress))?;
+                Ok((source, config, progress))
+            });
+            let (source, config, progress) =
+                obtaining.await.map_err(|error| error.to_string())?.map_err(|absent: Absent| {
+                    self.later.store(absent.is_temporary(), Relaxed);
+                    absent.to_string()
+                })?;
+            let load = move || Served::load(&source, &config, &settings, created, &progress);
+            let served = tokio::task::spawn_blocking(load).await.map_err(|error| error.to_string())??;
             // Loaded once; a second call has nothing to add.
             let _ = self.served.set(served);
             Ok(())
         }
         .boxed()
+    }
+
+    fn may_load_later(&self) -> bool {
+        self.later.load(Relaxed)
     }
 
     fn metrics(&self) -> Vec<Metric> {
@@ -438,7 +437,7 @@ impl Tokenizer for Candle {
     }
 
     fn tokenize_chat(&self, chat: &Chat) -> Result<Vec<u32>, Error> {
-        self.loaded()?.chat_tokens(chat)
+        Ok(self.loaded()?.chat(chat)?.0)
     }
 
     fn detokenize(&self, tokens: &[u32]) -> Result<String, Error> {

@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use super::prepare;
 use crate::{
-    backend::{Heartbeat, Metric, ModelCard},
+    backend::{Heartbeat, ModelCard, metric::Metric},
     engine::{Batcher, SubmitError, Text},
     generation::{EmbeddingRequest, Embeddings, Error, PromptText, RerankRequest, Scores, Truncate},
     model::Task,
@@ -226,7 +226,7 @@ impl Encoder {
 
     pub(super) fn metrics(&self) -> Vec<Metric> {
         let stats = self.batcher.stats();
-        let metric = |name, help, value| Metric { name, help, value };
+        let metric = Metric::number;
         vec![
             metric("sconce_texts_waiting", "Texts that wait for their batch.", stats.waiting),
             metric("sconce_vectors_total", "Vectors that were made of texts.", stats.vectors),
