@@ -172,13 +172,8 @@ impl Model {
         #[cfg(feature = "tensors")]
         if let Some(device) = options.device.open()? {
             let (tensors, progress) = (self.tensors(), &*self.progress);
-            return Ok(Box::new(device::decoder::Decoder::build(
-                device,
-                cpu,
-                &description,
-                tensors,
-                progress,
-            )?));
+            let packer = device::pack::Packer::new(device, cpu, &description, tensors);
+            return Ok(Box::new(device::decoder::Decoder::build(packer, &description, tensors, progress)?));
         }
         Ok(Box::new(Decoder::build(cpu, &description, self.tensors(), options.kv, &*self.progress)?))
     }

@@ -10,7 +10,7 @@ use super::{
     step::{POSITIONS, Rows, SCORES, Step},
 };
 use crate::{
-    kernels::{Cpu, rotary::Rotary},
+    kernels::rotary::Rotary,
     model::{
         BLOCK, Chunk, Device, Forward, ForwardError, Memory, Shape,
         builder::Builder,
@@ -54,15 +54,12 @@ struct Embedding {
 
 impl Decoder {
     pub(in crate::model) fn build(
-        device: candle_core::Device,
-        cpu: Cpu,
+        packer: Packer,
         description: &Description,
         tensors: &dyn Tensors,
         progress: &Progress,
     ) -> std::result::Result<Self, LoadError> {
         let Description { vocabulary, hidden, context_length, .. } = *description;
-        let kept = Kept::of(description, tensors, device.is_cpu());
-        let packer = Packer { device, cpu, kept };
         let builder = Builder::new(&packer, tensors, description.prefix, description.transposed);
         let table = format!("{}.weight", description.embedding.tokens);
         let table = builder.pack(&builder.tensor(&table, &[vocabulary, hidden])?, vocabulary, hidden)?;
@@ -97,7 +94,7 @@ impl Decoder {
         windows.sort_unstable();
         windows.dedup();
         Ok(Self {
-            shape: Shape { vocabulary, context_length, block_bytes: block_bytes(description, kept) },
+            shape: Shape { vocabulary, context_length, block_bytes: block_bytes(description, packer.kept) },
             packer,
             embedding,
             rotary: description.rotary.clone(),

@@ -23,9 +23,11 @@ mod layer;
 #[cfg(feature = "tensors")]
 mod ops;
 #[cfg(feature = "tensors")]
-mod pack;
+pub(super) mod pack;
 #[cfg(feature = "tensors")]
 mod step;
+#[cfg(all(test, feature = "tensors"))]
+mod tests;
 
 use std::{fmt, str::FromStr};
 

@@ -60,7 +60,7 @@ impl Kept {
 }
 
 /// Puts matrices on a device.
-pub(super) struct Packer {
+pub(in crate::model) struct Packer {
     pub(super) device: Device,
     /// Converts the rows.
     pub(super) cpu: Cpu,
@@ -84,6 +84,17 @@ impl Pack for Packer {
 }
 
 impl Packer {
+    /// Keeps weights in the model's own type, as far as the device has it.
+    pub(in crate::model) fn new(
+        device: Device,
+        cpu: Cpu,
+        description: &Description,
+        tensors: &dyn Tensors,
+    ) -> Self {
+        let kept = Kept::of(description, tensors, device.is_cpu());
+        Self { device, cpu, kept }
+    }
+
     /// The rows one after the other as `T`, which is `dtype`.
     fn gather<T: Element + WithDType>(&self, dtype: Dtype, k: usize, rows: &[Row<'_>]) -> Vec<T> {
         let mut all = vec![<T as Default>::default(); rows.len() * k];

@@ -25,20 +25,20 @@ pub(super) struct Rows<'a> {
     slots: Vec<u32>,
     /// The rows that logits are wanted of, in the caller's order.
     pub(super) wanted: Vec<u32>,
-    groups: Vec<Group<'a>>,
+    pub(super) groups: Vec<Group<'a>>,
 }
 
 /// Sequences with equally many rows, one sequence's after the other's.
-struct Group<'a> {
-    first: usize,
-    length: usize,
-    sequences: Vec<Sequence<'a>>,
+pub(super) struct Group<'a> {
+    pub(super) first: usize,
+    pub(super) length: usize,
+    pub(super) sequences: Vec<Sequence<'a>>,
 }
 
 #[derive(Clone, Copy)]
-struct Sequence<'a> {
+pub(super) struct Sequence<'a> {
     /// Position of its first row.
-    start: usize,
+    pub(super) start: usize,
     blocks: &'a [u32],
 }
 
