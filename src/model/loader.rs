@@ -139,7 +139,7 @@ impl Model {
         let tensors = self.tensors();
         #[cfg(feature = "tensors")]
         if options.device != Device::Cpu {
-            return Ok(device::decoder::memory(&description, tensors, options.device));
+            return Ok(device::tensors::memory(&description, tensors, options.device));
         }
         let embedding = format!("{}.weight", description.embedding.tokens);
         let bare = embedding.strip_prefix(description.prefix).unwrap_or(&embedding);
@@ -172,8 +172,8 @@ impl Model {
         #[cfg(feature = "tensors")]
         if let Some(device) = options.device.open()? {
             let (tensors, progress) = (self.tensors(), &*self.progress);
-            let packer = device::pack::Packer::new(device, cpu, &description, tensors);
-            return Ok(Box::new(device::decoder::Decoder::build(packer, &description, tensors, progress)?));
+            let packer = device::tensors::Packer::new(device, cpu, &description, tensors);
+            return Ok(Box::new(device::tensors::Decoder::build(packer, &description, tensors, progress)?));
         }
         Ok(Box::new(Decoder::build(cpu, &description, self.tensors(), options.kv, &*self.progress)?))
     }

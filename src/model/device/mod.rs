@@ -1,33 +1,7 @@
 //! Where a model runs: on the CPU's kernels, or on one of candle's devices.
-//!
-//! [`decoder`](super::decoder) is the forward pass of the CPU's kernels. This one is of candle's tensors, for the devices that
-//! candle has, from the same description and the same builder:
-//!
-//! - `pack`: weights on the device, in the element type that the file has (f32 on candle's CPU device; quantized weights
-//!   are widened to bfloat16). Activations between products are f32.
-//! - `step`: a ragged batch as the device gets it: rows in an order that lets sequences of one row attend together.
-//! - `attention`: queries against keys and values that are gathered from the blocks of the cache.
-//! - `layer`, `feed_forward`, `ops`: the rest. `decoder`: all of it together.
-//!
-//! What a row's bits depend on is the library's choice: its kernels, and those of cuBLAS, take other paths for other
-//! shapes. The promise of [`Forward`](super::Forward) about bits is not kept here.
 
 #[cfg(feature = "tensors")]
-mod attention;
-#[cfg(feature = "tensors")]
-pub(super) mod decoder;
-#[cfg(feature = "tensors")]
-mod feed_forward;
-#[cfg(feature = "tensors")]
-mod layer;
-#[cfg(feature = "tensors")]
-mod ops;
-#[cfg(feature = "tensors")]
-pub(super) mod pack;
-#[cfg(feature = "tensors")]
-mod step;
-#[cfg(all(test, feature = "tensors"))]
-mod tests;
+pub(super) mod tensors;
 
 use std::{fmt, str::FromStr};
 

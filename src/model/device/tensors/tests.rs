@@ -12,9 +12,9 @@ use crate::{
 
 /// Logits of some tokens in pieces, of the demo model with weights kept so.
 fn logits(kept: Kept) -> Vec<f32> {
-    let config = include_str!("../../../assets/demo/config.json");
+    let config = include_str!("../../../../assets/demo/config.json");
     let model =
-        model::open_embedded(config, include_bytes!("../../../assets/demo/model.safetensors")).unwrap();
+        model::open_embedded(config, include_bytes!("../../../../assets/demo/model.safetensors")).unwrap();
     let packer = Packer { device: candle_core::Device::Cpu, cpu: Cpu::new(Isa::detect(), 1), kept };
     let description = model.describe(&Options::default()).unwrap();
     let mut decoder = Decoder::build(packer, &description, model.tensors(), &|_, _| {}).unwrap();
