@@ -1,6 +1,6 @@
 # `withCandle = false` builds without local inference: smaller, and built in a fraction of the time. `withCuda` builds for
 # NVIDIA's GPUs; what runs in a build comes from `plain` then, because a program that is linked to the driver does not start
-# where there is none.
+# where there is none. `nix flake check` evaluates that one; nobody has built it yet.
 {
   lib,
   rustPlatform,
@@ -113,6 +113,8 @@ rustPlatform.buildRustPackage (
     doInstallCheck = !withCuda;
 
     passthru = {
+      # It does not start in a build.
+      needsDriver = withCuda;
       clippy = rustPlatform.buildRustPackage (
         base
         // {

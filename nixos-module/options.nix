@@ -77,7 +77,7 @@ in
     default = true;
     description = ''
       Whether the configuration is checked when the system is built. Where the package is built for another platform than
-      the one that builds, it cannot be.
+      the one that builds, or for a GPU, whose driver a build has not, it cannot be.
     '';
   };
 

@@ -49,7 +49,8 @@ const MAY_SEE: [(&str, &[&str]); 15] = [
 ];
 
 /// Crates that one room alone may name.
-const OWNED: [(&str, &str); 8] = [
+const OWNED: [(&str, &str); 9] = [
+    ("candle_core", "model"),
     ("figment", "config"),
     ("poem", "api"),
     ("poem_openapi", "api"),
