@@ -76,21 +76,21 @@ impl Attention {
     fn attend_group(&self, cache: &Cache, span: &Span, queries: &Tensor) -> Result<Tensor> {
         let Span { sequences, length, context, .. } = *span;
         let group = self.heads / self.kv_heads;
-        let folded = (self.kv_heads, sequences, group * length, self.head_dim);
-        let unfolded = (self.kv_heads, sequences, group, length);
+        // Queries that share a head of keys are rows of one product.
+        let folded = |width| (self.kv_heads, sequences, group * length, width);
+        let unfolded = |width| (self.kv_heads, sequences, group, length, width);
         let queries = queries
             .reshape((sequences, length, self.kv_heads, group, self.head_dim))?
             .permute((2, 0, 3, 1, 4))?
             .to_dtype(cache.keys.dtype())?
             .contiguous()?
-            .reshape(folded)?;
+            .reshape(folded(self.head_dim))?;
         let gather = |from: &Tensor| {
             let gathered = from.index_select(&span.slots, 1)?;
             gathered.reshape((self.kv_heads, sequences, context, self.head_dim))
         };
         let scores = queries.matmul(&gather(&cache.keys)?.t()?)?.to_dtype(DType::F32)?;
-        let mut scores = soft_cap(&(scores * self.scale)?, self.soft_cap)?
-            .reshape((unfolded.0, unfolded.1, unfolded.2, unfolded.3, context))?;
+        let mut scores = soft_cap(&(scores * self.scale)?, self.soft_cap)?.reshape(unfolded(context))?;
         if let (Some(slopes), Some(distances)) = (&self.slopes, &span.distances) {
             scores = scores.broadcast_add(&slopes.broadcast_mul(distances)?)?;
         }
@@ -106,15 +106,10 @@ impl Attention {
         if let Some(sinks) = &self.sinks {
             sum = (sum + sinks.broadcast_sub(&largest)?.exp()?)?;
         }
-        let weights = exponentials.to_dtype(cache.values.dtype())?.reshape((
-            self.kv_heads,
-            sequences,
-            group * length,
-            context,
-        ))?;
-        let context = weights.matmul(&gather(&cache.values)?)?.to_dtype(DType::F32)?;
-        context
-            .reshape((self.kv_heads, sequences, group, length, self.head_dim))?
+        let weights = exponentials.to_dtype(cache.values.dtype())?.reshape(folded(context))?;
+        let weighted = weights.matmul(&gather(&cache.values)?)?.to_dtype(DType::F32)?;
+        weighted
+            .reshape(unfolded(self.head_dim))?
             .broadcast_div(&sum)?
             .permute((1, 3, 0, 2, 4))?
             .reshape((sequences * length, self.heads * self.head_dim))
