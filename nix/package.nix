@@ -49,9 +49,9 @@ let
       cudaPackages.cuda_nvcc
       autoAddDriverRunpath
     ];
-    # What candle's kernels are compiled with, and the libraries that it links.
+    # What candle's kernels are compiled with (CUDA 13 has renamed it), and the libraries that it links.
     buildInputs = lib.optionals withCuda [
-      cudaPackages.cuda_cccl
+      (cudaPackages.cccl or cudaPackages.cuda_cccl)
       cudaPackages.cuda_cudart
       cudaPackages.cuda_nvrtc
       cudaPackages.libcublas
