@@ -2,8 +2,10 @@
 
 use std::path::Path;
 
+#[cfg(feature = "tensors")]
+use super::device;
 use super::{
-    Forward, architectures,
+    Device, Forward, architectures,
     config::Config,
     decoder::{self, Decoder},
     description::Description,
@@ -26,15 +28,18 @@ pub struct Options {
     pub kv: KvType,
     /// The instructions that compute.
     pub isa: Isa,
+    /// Where the forward pass runs. On others than the CPU, threads and instructions only convert weights and choose
+    /// experts, and the KV cache keeps what the weights are kept in.
+    pub device: Device,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { threads: 1, context_length: None, kv: KvType::F32, isa: Isa::detect() }
+        Self { threads: 1, context_length: None, kv: KvType::F32, isa: Isa::detect(), device: Device::Cpu }
     }
 }
 
-/// Bytes that a model will take, known from the headers.
+/// Bytes that a model will take where it runs, known from the headers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Memory {
     /// Files that are mapped. The system may drop their pages: of an untied embedding only the used rows stay.
@@ -45,6 +50,8 @@ pub struct Memory {
     pub block: u64,
     /// Activations, for each row of a step's batch.
     pub row: u64,
+    /// What a step takes besides, whatever its rows.
+    pub step: u64,
 }
 
 /// A model whose headers have been read.
@@ -130,6 +137,10 @@ impl Model {
     pub fn memory(&self, options: &Options) -> Result<Memory, LoadError> {
         let description = self.describe(options)?;
         let tensors = self.tensors();
+        #[cfg(feature = "tensors")]
+        if options.device != Device::Cpu {
+            return Ok(device::tensors::memory(&description, tensors, options.device));
+        }
         let embedding = format!("{}.weight", description.embedding.tokens);
         let bare = embedding.strip_prefix(description.prefix).unwrap_or(&embedding);
         let in_place = |name: &str| description.head.is_some() && (name == embedding || name == bare);
@@ -146,22 +157,30 @@ impl Model {
             weights: loaded.filter_map(packed).sum(),
             block: decoder::block_bytes(&description, options.kv) as u64,
             row: row_bytes(&description),
+            step: 0,
         })
     }
 
-    /// Packs the weights.
+    /// Packs the weights, or puts them on the device.
     ///
     /// # Errors
-    /// When a tensor is missing, has another shape than the configuration says, or has no place in the architecture.
+    /// When a tensor is missing, has another shape than the configuration says, or has no place in the architecture; when the
+    /// device is not there or has not the memory.
     pub fn load(self, options: &Options) -> Result<Box<dyn Forward>, LoadError> {
         let description = self.describe(options)?;
         let cpu = Cpu::new(options.isa, options.threads);
+        #[cfg(feature = "tensors")]
+        if let Some(device) = options.device.open()? {
+            let (tensors, progress) = (self.tensors(), &*self.progress);
+            let packer = device::tensors::Packer::new(device, cpu, &description, tensors);
+            return Ok(Box::new(device::tensors::Decoder::build(packer, &description, tensors, progress)?));
+        }
         Ok(Box::new(Decoder::build(cpu, &description, self.tensors(), options.kv, &*self.progress)?))
     }
 }
 
 /// The widest layer's buffers, the residual stream's and the logits'.
-fn row_bytes(description: &Description) -> u64 {
+pub(super) fn row_bytes(description: &Description) -> u64 {
     let layer = |layer: &super::description::Layer| {
         let attention = &layer.attention;
         let qkv = (2 * attention.heads + 2 * attention.kv_heads) * attention.head_dim;

@@ -10,7 +10,7 @@
 //! - `tensors`, `safetensors`, `gguf`: named tensors and where they come from.
 //! - `summary`: what the headers tell.
 //! - `builder`: from named tensors to packed weights.
-//! - `decoder`: the forward pass, one for all.
+//! - `decoder`: the forward pass, one for all, on the CPU. [`device`]: the same on candle's devices.
 //! - [`loader`]: all of it together.
 
 mod architectures;
@@ -18,6 +18,7 @@ mod builder;
 pub mod config;
 mod decoder;
 mod description;
+pub mod device;
 mod error;
 mod gguf;
 pub mod loader;
@@ -28,6 +29,7 @@ mod tensors;
 
 pub use crate::kernels::{Isa, attention::KvType, pool::cores};
 pub use architectures::supported;
+pub use device::Device;
 pub use error::LoadError;
 pub use gguf::{TextMetadata, WrongKind};
 pub use loader::{Memory, Model, Options, open, open_embedded};
@@ -80,6 +82,6 @@ pub trait Forward: Send {
 
     /// Runs a ragged batch. Returns the logits of the wanted rows, `vocabulary` values each, in the chunks' order and
     /// within a chunk in the tokens' order. Each row's bits depend on its own sequence alone: not on the rest of the
-    /// batch, the chunking, the blocks' numbers or the number of threads.
+    /// batch, the chunking, the blocks' numbers or the number of threads. (Not so on another [`Device`] than the CPU.)
     fn forward(&mut self, chunks: &[Chunk<'_>]) -> Result<Vec<f32>, ForwardError>;
 }

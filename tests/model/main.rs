@@ -3,6 +3,8 @@
 #![cfg(feature = "candle")]
 
 mod cases;
+#[cfg(feature = "tensors")]
+mod device;
 mod files;
 mod gguf;
 mod golden;

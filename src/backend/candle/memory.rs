@@ -2,9 +2,16 @@
 
 use std::{fs, path::Path};
 
+use crate::model::Device;
+
+/// Bytes that a model may still take on the device. `None` where nobody tells.
+pub(super) fn left(device: Device) -> Option<u64> {
+    if device.is_host() { available() } else { device.free_memory() }
+}
+
 /// Bytes that this process may still take, by `/proc/meminfo` and the limits of the control groups (cgroup v2) that it
 /// is in. `None` where the system does not tell.
-pub(super) fn available() -> Option<u64> {
+fn available() -> Option<u64> {
     let machine = meminfo(&fs::read_to_string("/proc/meminfo").ok()?);
     let group = fs::read_to_string("/proc/self/cgroup").ok();
     let group = group.and_then(|own| control_group(&own, Path::new("/sys/fs/cgroup")));

@@ -43,7 +43,7 @@ use crate::{
     engine::{self, Engine, Memory},
     generation::{Chat, EmbeddingRequest, Embeddings, Error, Events, GenerationRequest, PromptText},
     hub::News,
-    model::{self, Isa, KvType},
+    model::{self, Device, Isa, KvType},
     text::{self, ChatTemplate, channels::Format},
     units::ByteSize,
 };
@@ -61,6 +61,11 @@ pub struct Config {
     /// `org/name:file.gguf`. `builtin:demo` is the small model inside the program. Unset: the model's own id.
     #[garde(custom(builtin::known))]
     pub source: Option<PathBuf>,
+    /// Where it runs: `cpu`; `cuda`, an NVIDIA GPU (`cuda:1` the second); `metal`, Apple's. A GPU needs a build with the
+    /// cargo feature of its name, and its answers may depend on what else runs. A model must fit into its free memory,
+    /// with `kv_cache`.
+    #[garde(custom(known_device))]
+    pub device: String,
     /// Threads that compute. Unset: one for each core. The answers do not depend on it.
     #[garde(inner(range(min = 1, max = 1024)))]
     #[schemars(range(min = 1, max = 1024))]
@@ -94,6 +99,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             source: None,
+            device: Device::Cpu.to_string(),
             threads: None,
             instructions: None,
             context_length: None,
@@ -180,13 +186,14 @@ impl Loaded {
         let Opened { model: opened, words, files } = Opened::open(source)?;
         let options = options(config)?;
         let memory = opened.memory(&options).map_err(lacking)?;
-        fits(&memory, config)?;
+        fits(&memory, config, options.device)?;
+        let device = options.device;
         let context_length = opened.summary(&options).map_err(lacking)?.context_length;
         // Both read all the weights: together they need them once.
         let (model, fingerprint) = thread::scope(|scope| {
             let hashing = scope.spawn(|| {
                 let begun = Instant::now();
-                let made = fingerprint::fingerprint(&files, context_length, settings);
+                let made = fingerprint::fingerprint(&files, context_length, settings, device);
                 let seconds = begun.elapsed().as_secs_f64();
                 tracing::info!(source = %source.display(), seconds, "hashed the model's files");
                 made
@@ -235,6 +242,12 @@ fn hears<'a>(model: &'a str, progress: &'a Progress) -> impl Fn(News<'_>) + 'a {
     }
 }
 
+/// A rule for the configuration: this build has the device.
+fn known_device(name: &str, (): &()) -> garde::Result {
+    let lacking = |lacking: model::device::Lacking| garde::Error::new(lacking);
+    name.parse::<Device>().map(drop).map_err(lacking)
+}
+
 fn options(config: &Config) -> Result<model::Options, String> {
     Ok(model::Options {
         threads: config.threads.map_or_else(model::cores, |threads| threads as usize),
@@ -242,23 +255,24 @@ fn options(config: &Config) -> Result<model::Options, String> {
         kv: KvType::F32,
         isa: Isa::choose(config.instructions.as_deref())
             .map_err(|lacking| format!("candle.instructions: {lacking}"))?,
+        device: config.device.parse().map_err(|lacking| format!("candle.device: {lacking}"))?,
     })
 }
 
 /// Bytes for the rows of one step.
 fn activations(memory: &model::Memory, config: &Config) -> u64 {
-    memory.row * u64::from(config.max_batch_tokens.max(config.max_sequences))
+    memory.row * u64::from(config.max_batch_tokens.max(config.max_sequences)) + memory.step
 }
 
 /// Refuses a model that would not fit, with the sum, before the system would kill somebody for it.
-fn fits(memory: &model::Memory, config: &Config) -> Result<(), String> {
+fn fits(memory: &model::Memory, config: &Config, device: Device) -> Result<(), String> {
     let (kv_cache, activations) = (config.kv_cache.0, activations(memory, config));
     let needed = memory.weights + kv_cache + activations;
-    match memory::available() {
+    match memory::left(device) {
         Some(available) if needed > available => {
             let mib = |bytes: u64| bytes.div_ceil(1 << 20);
             Err(format!(
-                "it needs {} MiB of memory (weights {}, KV cache {}, activations {}), but {} MiB are available; \
+                "it needs {} MiB of memory on `{device}` (weights {}, KV cache {}, activations {}), but {} MiB are available; \
                  take a smaller model, or lower candle.kv_cache or candle.max_batch_tokens",
                 mib(needed),
                 mib(memory.weights),

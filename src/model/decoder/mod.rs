@@ -2,10 +2,9 @@
 //!
 //! It runs on the CPU, on [`crate::kernels`] over plain slices. Weights are packed once in their own dtype, activations are
 //! f32, buffers are reused. Everything it asks of a device goes through the types of that room ([`Cpu`],
-//! [`crate::kernels::Matrix`], `Norm`, `Attention`, `Activation`, `Rotary`); a device of candle's (CUDA, Metal) would put its own behind
-//! the same operations and share the description and the loader.
+//! [`crate::kernels::Matrix`], `Norm`, `Attention`, `Activation`, `Rotary`). On candle's devices `device` runs the same description.
 
-mod experts;
+pub(super) mod experts;
 mod feed_forward;
 mod layer;
 
@@ -84,7 +83,7 @@ impl Decoder {
         let tokens = builder.tensor(&table, &[vocabulary, hidden])?;
         let head = match &description.head {
             Some(head) => builder.head(head, vocabulary, hidden)?,
-            None => Linear { matrix: builder.pack(&tokens, vocabulary, hidden), bias: None },
+            None => Linear { matrix: builder.pack(&tokens, vocabulary, hidden)?, bias: None },
         };
         let position_rows = |(name, first): &(String, usize)| {
             let rows = builder.table(&format!("{name}.weight"), context_length + first, hidden)?;
@@ -124,28 +123,6 @@ impl Decoder {
         })
     }
 
-    fn check(&self, chunks: &[Chunk<'_>]) -> Result<(), ForwardError> {
-        for chunk in chunks {
-            let end = chunk.start + chunk.tokens.len();
-            if end > self.shape.context_length {
-                return Err(ForwardError(format!(
-                    "{end} tokens, more than the context's {}",
-                    self.shape.context_length
-                )));
-            }
-            if chunk.blocks.len() * BLOCK < end {
-                return Err(ForwardError(format!("{} blocks do not cover {end} tokens", chunk.blocks.len())));
-            }
-            if let Some(block) = chunk.blocks.iter().find(|block| **block as usize >= self.blocks) {
-                return Err(ForwardError(format!("block {block} of {}", self.blocks)));
-            }
-            if let Some(token) = chunk.tokens.iter().find(|token| **token as usize >= self.shape.vocabulary) {
-                return Err(ForwardError(format!("token {token} of {}", self.shape.vocabulary)));
-            }
-        }
-        Ok(())
-    }
-
     /// Rows of the residual stream, and the rotary angles of their positions.
     fn embed(&mut self, chunks: &[Chunk<'_>], places: &[Place<'_>]) {
         let Scratch { x, angles, .. } = &mut self.scratch;
@@ -180,17 +157,7 @@ impl Decoder {
     /// Logits of the wanted rows.
     fn logits(&mut self, chunks: &[Chunk<'_>]) -> Vec<f32> {
         let Scratch { x, normed, .. } = &mut self.scratch;
-        let mut wanted: Vec<usize> = Vec::new();
-        let mut first = 0;
-        for chunk in chunks {
-            let end = first + chunk.tokens.len();
-            match chunk.rows {
-                Rows::None => {}
-                Rows::Last => wanted.extend((first..end).last()),
-                Rows::All => wanted.extend(first..end),
-            }
-            first = end;
-        }
+        let wanted = wanted(chunks);
         normed.resize(wanted.len() * self.hidden);
         for (out, row) in normed.chunks_exact_mut(self.hidden).zip(&wanted) {
             out.copy_from_slice(&x[row * self.hidden..(row + 1) * self.hidden]);
@@ -228,7 +195,7 @@ impl Forward for Decoder {
     }
 
     fn forward(&mut self, chunks: &[Chunk<'_>]) -> Result<Vec<f32>, ForwardError> {
-        self.check(chunks)?;
+        check(&self.shape, self.blocks, chunks)?;
         let place = |chunk: &Chunk<'_>, i: usize| chunk.start + i;
         let places: Vec<Place<'_>> = chunks
             .iter()
@@ -246,6 +213,45 @@ impl Forward for Decoder {
         }
         Ok(self.logits(chunks))
     }
+}
+
+/// Refuses what does not fit the model or a cache of so many blocks.
+pub(super) fn check(shape: &Shape, blocks: usize, chunks: &[Chunk<'_>]) -> Result<(), ForwardError> {
+    for chunk in chunks {
+        let end = chunk.start + chunk.tokens.len();
+        if end > shape.context_length {
+            return Err(ForwardError(format!(
+                "{end} tokens, more than the context's {}",
+                shape.context_length
+            )));
+        }
+        if chunk.blocks.len() * BLOCK < end {
+            return Err(ForwardError(format!("{} blocks do not cover {end} tokens", chunk.blocks.len())));
+        }
+        if let Some(block) = chunk.blocks.iter().find(|block| **block as usize >= blocks) {
+            return Err(ForwardError(format!("block {block} of {blocks}")));
+        }
+        if let Some(token) = chunk.tokens.iter().find(|token| **token as usize >= shape.vocabulary) {
+            return Err(ForwardError(format!("token {token} of {}", shape.vocabulary)));
+        }
+    }
+    Ok(())
+}
+
+/// The rows that logits are wanted of, by their numbers in the batch.
+pub(super) fn wanted(chunks: &[Chunk<'_>]) -> Vec<usize> {
+    let mut wanted = Vec::new();
+    let mut first = 0;
+    for chunk in chunks {
+        let end = first + chunk.tokens.len();
+        match chunk.rows {
+            Rows::None => {}
+            Rows::Last => wanted.extend((first..end).last()),
+            Rows::All => wanted.extend(first..end),
+        }
+        first = end;
+    }
+    wanted
 }
 
 /// Bytes that a block takes in all layers.
