@@ -31,6 +31,7 @@ let
           "Cargo.lock"
           "Cargo.toml"
           "assets"
+          "benches/kernels.rs"
           "clippy.toml"
           "config.example.toml"
           "docs/configuration.md"
