@@ -16,6 +16,7 @@ let
   unit = import ./unit.nix { inherit lib; };
   shipped = unit ../dist/systemd/sconce.service;
   shippedSocket = unit ../dist/systemd/sconce.socket;
+  withGpu = unit ../dist/systemd/sconce.service.d/gpu.conf;
   withoutNetwork = unit ../dist/systemd/sconce.service.d/private-network.conf;
 
   cfg = config.services.sconce;
@@ -50,7 +51,7 @@ let
       file = toml.generate "${name}.toml" (written it);
       native = pkgs.stdenv.buildPlatform.system == pkgs.stdenv.hostPlatform.system;
     in
-    if it.checkConfig && native then
+    if it.checkConfig && native && !(it.package.needsDriver or false) then
       pkgs.runCommand "${name}-checked.toml" { inherit file; } ''
         cp $file $out
         ${lib.getExe it.package} check-config --config $file
@@ -128,12 +129,19 @@ let
     ++ lib.optional (it.upstreamApiKeyFile != null) "upstream-api-key:${it.upstreamApiKeyFile}"
     ++ lib.mapAttrsToList (name: file: "upstream-api-key.${name}:${file}") it.upstreamApiKeyFiles;
 
+  # What it and its models say under `candle`.
+  candle =
+    it:
+    let
+      said = written it;
+    in
+    map (model: model.candle or { }) ([ said ] ++ builtins.attrValues (said.models or { }));
+
   # Models that ProtectHome= and PrivateTmp= would hide.
   hidden =
     it:
     let
-      said = written it;
-      sources = map (model: model.candle.source or null) ([ said ] ++ builtins.attrValues (said.models or { }));
+      sources = map (said: said.source or null) (candle it);
     in
     lib.unique (
       builtins.filter (
@@ -194,6 +202,7 @@ let
       lib.mapAttrs (_: lib.mkDefault) (
         removeAttrs (own name) [ "ExecStart" ]
         // lib.optionalAttrs (networkless it) withoutNetwork.Service
+        // lib.optionalAttrs it.gpu withGpu.Service
       )
       // {
         ExecStart = "${lib.getExe it.package} --config /etc/sconce/${name}.toml";
@@ -251,6 +260,10 @@ let
       {
         assertion = open == [ ];
         message = "${option}.settings: ${toString open} would be in the Nix store, which everybody can read; use apiKeyFiles, upstreamApiKeyFiles, or the path of a file outside, as agenix and sops-nix have them.";
+      }
+      {
+        assertion = it.gpu || builtins.all (said: !lib.hasPrefix "cuda" (said.device or "cpu")) (candle it);
+        message = "${option}.settings: candle.device is a GPU, which the unit hides; set ${option}.gpu = true.";
       }
       {
         assertion = !it.openFirewall || ports it != [ ];

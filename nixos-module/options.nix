@@ -13,7 +13,7 @@ in
   package = mkOption (
     {
       type = types.package;
-      description = "The package. The flake's `sconce-proxy` is one without local inference.";
+      description = "The package. The flake's `sconce-proxy` is one without local inference, `sconce-cuda` one for NVIDIA's GPUs.";
       defaultText = lib.literalMD "the flake's `sconce`; of an instance, that of `services.sconce`";
     }
     // defaultPackage
@@ -87,7 +87,16 @@ in
     default = true;
     description = ''
       Whether the configuration is checked when the system is built. Where the package is built for another platform than
-      the one that builds, it cannot be.
+      the one that builds, or for a GPU, whose driver a build has not, it cannot be.
+    '';
+  };
+
+  gpu = mkOption {
+    type = types.bool;
+    default = false;
+    description = ''
+      Whether the daemon sees NVIDIA's GPUs, for `settings.candle.device = "cuda"` and the package `sconce-cuda`. It sees
+      no other devices; the rest of what the unit hides stays hidden.
     '';
   };
 

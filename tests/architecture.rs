@@ -51,7 +51,8 @@ const MAY_SEE: [(&str, &[&str]); 16] = [
 ];
 
 /// Crates that one room alone may name.
-const OWNED: [(&str, &str); 10] = [
+const OWNED: [(&str, &str); 11] = [
+    ("candle_core", "model"),
     ("figment", "config"),
     ("poem", "api"),
     ("poem_openapi", "api"),

@@ -13,9 +13,24 @@ use crate::kernels::{Cpu, Matrix, Row, norm::Norm};
 const IGNORED: [&str; 5] =
     [".rotary_emb.inv_freq", ".attn.bias", ".attn.masked_bias", ".attention.bias", ".attention.masked_bias"];
 
+/// What keeps matrices, in a form of its own.
+pub(super) trait Pack {
+    type Matrix;
+    /// A matrix of `k` inputs, each of its outputs a row of as many weights.
+    fn pack(&self, k: usize, rows: &[Row<'_>]) -> Result<Self::Matrix, LoadError>;
+}
+
+impl Pack for Cpu {
+    type Matrix = Matrix;
+
+    fn pack(&self, k: usize, rows: &[Row<'_>]) -> Result<Matrix, LoadError> {
+        Ok(Matrix::pack(self, k, rows))
+    }
+}
+
 /// A packed matrix and its bias.
-pub(super) struct Linear {
-    pub(super) matrix: Matrix,
+pub(super) struct Linear<M = Matrix> {
+    pub(super) matrix: M,
     pub(super) bias: Option<Vec<f32>>,
 }
 
@@ -27,8 +42,8 @@ impl Linear {
 }
 
 /// Takes tensors by name, checks their shapes and remembers which were used.
-pub(super) struct Builder<'a> {
-    pub(super) cpu: &'a Cpu,
+pub(super) struct Builder<'a, P: Pack = Cpu> {
+    packer: &'a P,
     tensors: &'a dyn Tensors,
     prefix: &'static str,
     /// Taken off the names that the description gives.
@@ -37,17 +52,17 @@ pub(super) struct Builder<'a> {
     used: RefCell<BTreeSet<String>>,
 }
 
-impl<'a> Builder<'a> {
+impl<'a, P: Pack> Builder<'a, P> {
     /// Checkpoints of the bare decoder lack `prefix`: names go without it when no tensor has it.
     pub(super) fn new(
-        cpu: &'a Cpu,
+        packer: &'a P,
         tensors: &'a dyn Tensors,
         prefix: &'static str,
         transposed: bool,
     ) -> Self {
         let bare = !tensors.names().iter().any(|name| name.starts_with(prefix));
         let strip = if bare { prefix } else { "" };
-        Self { cpu, tensors, prefix, strip, transposed, used: RefCell::default() }
+        Self { packer, tensors, prefix, strip, transposed, used: RefCell::default() }
     }
 
     /// A stored name without the prefix that checkpoints of more than the bare model have.
@@ -85,16 +100,16 @@ impl<'a> Builder<'a> {
         head: &LinearName,
         vocabulary: usize,
         hidden: usize,
-    ) -> Result<Linear, LoadError> {
+    ) -> Result<Linear<P::Matrix>, LoadError> {
         let table = self.tensor(&format!("{}.weight", head.name), &[vocabulary, hidden])?;
         let bias = head.bias.then(|| self.vector(&format!("{}.bias", head.name), vocabulary)).transpose()?;
-        Ok(Linear { matrix: self.pack(&table, vocabulary, hidden), bias })
+        Ok(Linear { matrix: self.pack(&table, vocabulary, hidden)?, bias })
     }
 
     /// A matrix of a table's rows.
-    pub(super) fn pack(&self, table: &Tensor, rows: usize, width: usize) -> Matrix {
+    pub(super) fn pack(&self, table: &Tensor, rows: usize, width: usize) -> Result<P::Matrix, LoadError> {
         let row = |i| Row { data: &table.bytes, dtype: table.dtype, first: i * width, step: 1 };
-        Matrix::pack(self.cpu, width, &(0..rows).map(row).collect::<Vec<_>>())
+        self.packer.pack(width, &(0..rows).map(row).collect::<Vec<_>>())
     }
 
     pub(super) fn vector(&self, name: &str, len: usize) -> Result<Vec<f32>, LoadError> {
@@ -102,7 +117,11 @@ impl<'a> Builder<'a> {
     }
 
     /// One product of several linear layers of the same input; each comes with its number of outputs.
-    pub(super) fn linear(&self, parts: &[(&LinearName, usize)], inputs: usize) -> Result<Linear, LoadError> {
+    pub(super) fn linear(
+        &self,
+        parts: &[(&LinearName, usize)],
+        inputs: usize,
+    ) -> Result<Linear<P::Matrix>, LoadError> {
         let outputs = parts.iter().map(|(_, outputs)| outputs).sum();
         self.permuted(parts, inputs, (0..outputs).collect())
     }
@@ -113,7 +132,7 @@ impl<'a> Builder<'a> {
         parts: &[(&LinearName, usize)],
         inputs: usize,
         order: Vec<usize>,
-    ) -> Result<Linear, LoadError> {
+    ) -> Result<Linear<P::Matrix>, LoadError> {
         let mut tensors = Vec::new();
         let mut biases = Vec::new();
         for (linear, outputs) in parts {
@@ -141,7 +160,7 @@ impl<'a> Builder<'a> {
         let rows: Vec<Row<'_>> = order.iter().map(|&i| all[i]).collect();
         let bias = parts.iter().any(|(linear, _)| linear.bias);
         let bias = bias.then(|| order.iter().map(|&i| biases[i]).collect());
-        Ok(Linear { matrix: Matrix::pack(self.cpu, inputs, &rows), bias })
+        Ok(Linear { matrix: self.packer.pack(inputs, &rows)?, bias })
     }
 
     /// Queries, keys and values of all heads, in this order.
@@ -150,7 +169,7 @@ impl<'a> Builder<'a> {
         projections: &Projections,
         HeadLayout { heads, kv_heads, head_dim }: HeadLayout,
         hidden: usize,
-    ) -> Result<Linear, LoadError> {
+    ) -> Result<Linear<P::Matrix>, LoadError> {
         let (queries, keys) = (heads * head_dim, kv_heads * head_dim);
         match projections {
             Projections::Separate { query, key, value } => {
@@ -172,6 +191,44 @@ impl<'a> Builder<'a> {
                 self.permuted(&[(linear, queries + 2 * keys)], hidden, order)
             }
         }
+    }
+
+    /// The two products of each of gpt-oss's experts. It keeps all in one tensor, with the rows of gate and up in turn;
+    /// here the gate's come first.
+    pub(super) fn stacked_experts(
+        &self,
+        name: &str,
+        [count, hidden, inner]: [usize; 3],
+        outputs_first: bool,
+    ) -> Result<Vec<[Linear<P::Matrix>; 2]>, LoadError> {
+        let tensor = |part: &str, [outputs, inputs]: [usize; 2]| {
+            let shape = if outputs_first { [count, outputs, inputs] } else { [count, inputs, outputs] };
+            self.tensor(&format!("{name}.{part}"), &shape)
+        };
+        let up = tensor("gate_up_proj", [2 * inner, hidden])?;
+        let down = tensor("down_proj", [hidden, inner])?;
+        let up_bias = self.tensor(&format!("{name}.gate_up_proj_bias"), &[count, 2 * inner])?.values();
+        let down_bias = self.tensor(&format!("{name}.down_proj_bias"), &[count, hidden])?.values();
+        let gates_first: Vec<usize> =
+            (0..inner).map(|i| 2 * i).chain((0..inner).map(|i| 2 * i + 1)).collect();
+        let in_order: Vec<usize> = (0..hidden).collect();
+        let linear = |tensor: &Tensor, bias: &[f32], expert: usize, order: &[usize], inputs: usize| {
+            let outputs = order.len();
+            let row = |&row: &usize| {
+                let within = if outputs_first { row * inputs } else { row };
+                let step = if outputs_first { 1 } else { outputs };
+                let first = expert * outputs * inputs + within;
+                Row { data: &tensor.bytes, dtype: tensor.dtype, first, step }
+            };
+            let matrix = self.packer.pack(inputs, &order.iter().map(row).collect::<Vec<_>>())?;
+            let bias = order.iter().map(|row| bias[expert * outputs + row]).collect();
+            Ok::<_, LoadError>(Linear { matrix, bias: Some(bias) })
+        };
+        let expert = |e: usize| {
+            let up = linear(&up, &up_bias, e, &gates_first, hidden)?;
+            Ok([up, linear(&down, &down_bias, e, &in_order, inner)?])
+        };
+        (0..count).map(expert).collect()
     }
 
     pub(super) fn norm(&self, norm: &NormName, width: usize) -> Result<Norm, LoadError> {

@@ -2,8 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
+#[cfg(feature = "tensors")]
+use super::device;
 use super::{
-    Forward, Task, architectures,
+    Device, Forward, Task, architectures,
     config::Config,
     decoder::{self, Decoder},
     description::Description,
@@ -28,15 +30,19 @@ pub struct Options {
     pub isa: Isa,
     /// What the model is wanted for. Unset: what its files say.
     pub task: Option<Task>,
+    /// Where the forward pass runs. On others than the CPU, threads and instructions only convert weights and choose
+    /// experts, and the KV cache keeps what the weights are kept in.
+    pub device: Device,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { threads: 1, context_length: None, kv: KvType::F32, isa: Isa::detect(), task: None }
+        let (isa, device) = (Isa::detect(), Device::Cpu);
+        Self { threads: 1, context_length: None, kv: KvType::F32, isa, device, task: None }
     }
 }
 
-/// Bytes that a model will take, known from the headers.
+/// Bytes that a model will take where it runs, known from the headers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Memory {
     /// Files that are mapped. The system may drop their pages: of an untied embedding only the used rows stay.
@@ -47,6 +53,8 @@ pub struct Memory {
     pub block: u64,
     /// Activations, for each row of a step's batch.
     pub row: u64,
+    /// What a step takes besides, whatever its rows.
+    pub step: u64,
 }
 
 /// A model whose headers have been read.
@@ -157,6 +165,10 @@ impl Model {
     fn decoder_memory(&self, options: &Options) -> Result<Memory, LoadError> {
         let description = self.describe(options)?;
         let tensors = self.tensors();
+        #[cfg(feature = "tensors")]
+        if options.device != Device::Cpu {
+            return Ok(device::tensors::memory(&description, tensors, options.device));
+        }
         let embedding = format!("{}.weight", description.embedding.tokens);
         let bare = embedding.strip_prefix(description.prefix).unwrap_or(&embedding);
         let in_place = |name: &str| description.head.is_some() && (name == embedding || name == bare);
@@ -166,16 +178,24 @@ impl Model {
             weights: loaded.filter_map(|name| packed_bytes(tensors, &name)).sum(),
             block: decoder::block_bytes(&description, options.kv) as u64,
             row: row_bytes(&description) + (description.vocabulary * size_of::<f32>()) as u64,
+            step: 0,
         })
     }
 
-    /// Packs the weights of a model that continues texts.
+    /// Packs the weights of a model that continues texts, or puts them on the device.
     ///
     /// # Errors
-    /// When a tensor is missing, has another shape than the configuration says, or has no place in the architecture.
+    /// When a tensor is missing, has another shape than the configuration says, or has no place in the architecture; when the
+    /// device is not there or has not the memory.
     pub fn load(self, options: &Options) -> Result<Box<dyn Forward>, LoadError> {
         let description = self.describe(options)?;
         let cpu = Cpu::new(options.isa, options.threads);
+        #[cfg(feature = "tensors")]
+        if let Some(device) = options.device.open()? {
+            let (tensors, progress) = (self.tensors(), &*self.progress);
+            let packer = device::tensors::Packer::new(device, cpu, &description, tensors);
+            return Ok(Box::new(device::tensors::Decoder::build(packer, &description, tensors, progress)?));
+        }
         Ok(Box::new(Decoder::build(cpu, &description, self.tensors(), options.kv, false, &*self.progress)?))
     }
 }

@@ -10,7 +10,8 @@
 //! - `tensors`, `safetensors`, `gguf`: named tensors and where they come from.
 //! - `summary`: what the headers tell.
 //! - `builder`: from named tensors to packed weights.
-//! - `decoder`: the forward pass, one for all that continue texts. `encoder`: that of those that see a text whole.
+//! - `decoder`: the forward pass, one for all that continue texts; [`device`]: the same on candle's devices. `encoder`: that
+//!   of those that see a text whole.
 //! - `pooling`: from hidden states to one vector, as sentence-transformers' files say. `encode`: what the engine must know
 //!   of models that make one.
 //! - [`loader`]: all of it together.
@@ -20,6 +21,7 @@ mod builder;
 pub mod config;
 mod decoder;
 mod description;
+pub mod device;
 mod encode;
 mod encoder;
 mod error;
@@ -35,6 +37,7 @@ mod tensors;
 
 pub use crate::kernels::{Isa, attention::KvType, pool::cores};
 pub use architectures::{supported, supported_encoders};
+pub use device::Device;
 pub use encode::{Encode, EncodeShape, Sequence, Task};
 pub use error::LoadError;
 pub use gguf::{TextMetadata, WrongKind};
@@ -88,6 +91,6 @@ pub trait Forward: Send {
 
     /// Runs a ragged batch. Returns the logits of the wanted rows, `vocabulary` values each, in the chunks' order and
     /// within a chunk in the tokens' order. Each row's bits depend on its own sequence alone: not on the rest of the
-    /// batch, the chunking, the blocks' numbers or the number of threads.
+    /// batch, the chunking, the blocks' numbers or the number of threads. (Not so on another [`Device`] than the CPU.)
     fn forward(&mut self, chunks: &[Chunk<'_>]) -> Result<Vec<f32>, ForwardError>;
 }

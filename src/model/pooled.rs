@@ -1,7 +1,7 @@
 //! Models that make vectors of texts, from a path: which they are, the memory they will take, their weights.
 
 use super::{
-    Encode, LoadError, Memory, Model, Options, Task, architectures,
+    Device, Encode, LoadError, Memory, Model, Options, Task, architectures,
     config::ConfigError,
     decoder::embedder::Embedder,
     description,
@@ -50,6 +50,10 @@ impl Model {
 
     /// What makes hidden states, and what is then done with them. A classifier has its own way.
     pub(super) fn describe_pooled(&self, options: &Options) -> Result<(Described, Pooling), LoadError> {
+        if options.device != Device::Cpu {
+            let what = format!("embeddings and rerank on the device `{}` instead of `cpu`", options.device);
+            return Err(ConfigError::Unsupported(what).into());
+        }
         let config = self.config();
         let encoder = architectures::is_encoder(config)?;
         let (found, longest) = match self.source() {
@@ -124,6 +128,7 @@ impl Model {
             weights: weights.sum::<u64>() + dense.sum::<u64>(),
             block: 0,
             row,
+            step: 0,
         })
     }
 }

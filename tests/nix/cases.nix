@@ -223,6 +223,28 @@ in
     };
   };
 
+  gpu = {
+    config = sconce { gpu = true; };
+    expect =
+      machine:
+      let
+        text = machine.units."sconce.service";
+        changed = [
+          "ExecStart"
+          "PrivateDevices"
+          "DeviceAllow"
+          "SupplementaryGroups"
+        ];
+      in
+      {
+        "NVIDIA's devices" = line text "DeviceAllow=char-nvidia* rw" && line text "PrivateDevices=no";
+        "and no others" = line text "DevicePolicy=closed";
+        "its group" = line text "SupplementaryGroups=video";
+        "all else as it is shipped" =
+          removeAttrs (service machine).serviceConfig changed == removeAttrs shipped.Service changed;
+      };
+  };
+
   machinesOwn = {
     config = sconce { } // {
       systemd.services.sconce.serviceConfig = {
@@ -307,6 +329,15 @@ in
     };
     message = "systemd listens on numbers, not on localhost:8000";
   };
+  hiddenGpu = {
+    config = sconce {
+      settings.models.m = {
+        backend = "candle";
+        candle.device = "cuda:1";
+      };
+    };
+    message = "services.sconce.settings: candle.device is a GPU, which the unit hides; set services.sconce.gpu = true";
+  };
   unreachable = {
     config = sconce { socketActivation.privateNetwork = true; };
     message = "without socketActivation.enable nobody could reach the daemon";
@@ -336,6 +367,13 @@ in
   unknownKey = {
     config = sconce { settings.server.drain_timout = "1min"; };
     refused = "drain_timeout";
+  };
+  withoutCuda = {
+    config = sconce {
+      gpu = true;
+      settings.candle.device = "cuda";
+    };
+    refused = "candle.device: this build lacks it: build with the cargo feature `cuda`";
   };
   tooWarm = {
     config = sconce { settings.temperature = 3.0; };

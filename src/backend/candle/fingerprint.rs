@@ -13,10 +13,13 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use super::{Settings, words};
-use crate::model;
+use crate::model::{self, Device};
 
 /// The arithmetic of kernels and sampler; it grows when a change of theirs may change a token.
 const ARITHMETIC: &str = "portable-2";
+
+/// The arithmetic of candle's devices, by candle's version; its second number grows with a change of ours.
+const TENSORS: &str = "candle-0.11.1-1";
 
 /// How texts become tokens and tokens text; it grows when a change of the libraries or of ours may change either.
 const TEXT: &str = "text-2";
@@ -48,7 +51,7 @@ pub(super) struct Input {
     pub(super) sha256: String,
 }
 
-/// Threads, batches, caches and the instruction set are not in it: the answers do not depend on them.
+/// Threads, batches, caches and the instruction set are not in it: the answers do not depend on them, on the CPU.
 ///
 /// # Errors
 /// A file that cannot be read.
@@ -56,17 +59,20 @@ pub(super) fn fingerprint(
     files: &[(String, Content)],
     context_length: usize,
     settings: &Settings,
+    device: Device,
 ) -> Result<Fingerprint, String> {
     let mut inputs = hash_files(files)?;
     let Settings { max_tokens, temperature, top_p } = settings;
     // Unset: what the model's files say.
     let own = |value: &Option<f64>| value.map_or_else(|| "model".to_owned(), |value| value.to_string());
+    let of_candle = || format!("{TENSORS}-{}", device.kind());
+    let arithmetic = if device == Device::Cpu { ARITHMETIC.to_owned() } else { of_candle() };
     for (name, value) in [
         ("context_length", context_length.to_string()),
         ("max_tokens", max_tokens.to_string()),
         ("temperature", own(temperature)),
         ("top_p", own(top_p)),
-        ("arithmetic", ARITHMETIC.to_owned()),
+        ("arithmetic", arithmetic),
         ("text", TEXT.to_owned()),
     ] {
         let sha256 = hexadecimal(&Sha256::digest(&value));
@@ -173,7 +179,7 @@ mod tests {
         let mut files = words::files(directory);
         files.push(("model.safetensors".to_owned(), directory.join("model.safetensors")));
         let files: Vec<_> = files.into_iter().map(|(name, path)| (name, Content::File(path))).collect();
-        fingerprint(&files, context_length, settings).unwrap().fingerprint
+        fingerprint(&files, context_length, settings, Device::Cpu).unwrap().fingerprint
     }
 
     #[test]
@@ -210,12 +216,32 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("config.json");
         fs::write(&path, "abc").unwrap();
-        let made = fingerprint(&[("config.json".to_owned(), Content::File(path))], 8, &SETTINGS).unwrap();
+        let files = [("config.json".to_owned(), Content::File(path))];
+        let made = fingerprint(&files, 8, &SETTINGS, Device::Cpu).unwrap();
         // FIPS 180-2, B.1.
         let abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
         assert_eq!(made.lines().lines().next(), Some(&*format!("{abc}  config.json")));
         assert_eq!(made.inputs[0].bytes, Some(3));
         assert_eq!(made.inputs[1].sha256, hexadecimal(&Sha256::digest("8")));
         assert_eq!(made.fingerprint[3..], hexadecimal(&Sha256::digest(made.lines()))[..24]);
+    }
+
+    #[test]
+    fn a_device_of_candle_has_an_arithmetic_of_its_own_by_candles_version() {
+        let lock = include_str!("../../../Cargo.lock");
+        let version = lock.split_once("name = \"candle-core\"\nversion = \"").unwrap().1;
+        let version = version.split_once('"').unwrap().0;
+        assert!(TENSORS.starts_with(&format!("candle-{version}-")), "{TENSORS} of candle {version}");
+        #[cfg(feature = "tensors")]
+        {
+            let arithmetic = |device| {
+                let made = fingerprint(&[], 8, &SETTINGS, device).unwrap();
+                let input = made.inputs.into_iter().find(|input| input.name == "arithmetic");
+                (input.unwrap().value.unwrap(), made.fingerprint)
+            };
+            let (cpu, tensors) = (arithmetic(Device::Cpu), arithmetic(Device::Tensors));
+            assert_eq!((cpu.0.as_str(), tensors.0), (ARITHMETIC, format!("{TENSORS}-tensors")));
+            assert_ne!(cpu.1, tensors.1);
+        }
     }
 }

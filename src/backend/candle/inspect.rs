@@ -89,7 +89,7 @@ pub struct Memory {
     /// Tokens that the KV cache has room for.
     pub kv_cache_tokens: u64,
     pub activations: u64,
-    /// What loading asks for, and what the system has.
+    /// What loading asks for, and what the device has.
     pub needed: u64,
     pub available: Option<u64>,
 }
@@ -125,7 +125,7 @@ pub fn inspect(id: Option<&str>, path: &Path, config: &crate::backend::Config) -
     let options = options(config)?;
     let summary = opened.summary(&options).map_err(lacking)?;
     let needs = opened.memory(&options).map_err(lacking)?;
-    let fingerprint = fingerprint::fingerprint(&files, summary.context_length, &settings)?;
+    let fingerprint = fingerprint::fingerprint(&files, summary.context_length, &settings, options.device)?;
     let block = needs.block.max(1);
     let needs = Needs::of(&needs, config, summary.task, summary.context_length);
     let memory = Memory {
@@ -134,7 +134,7 @@ pub fn inspect(id: Option<&str>, path: &Path, config: &crate::backend::Config) -
         kv_cache_tokens: needs.kv_cache / block * BLOCK as u64,
         activations: needs.activations,
         needed: needs.sum(),
-        available: memory::available(),
+        available: memory::left(options.device),
     };
     let kind = words.tokenizer.kind().to_owned();
     let kind = words.origins.pre_tokenizer.as_ref().map_or(kind.clone(), |name| format!("{kind}, {name}"));

@@ -3,7 +3,7 @@
 use std::{fs, path::Path};
 
 use super::Config;
-use crate::model::{self, Task};
+use crate::model::{self, Device, Task};
 
 /// Bytes that a model takes while it serves.
 pub(super) struct Needs {
@@ -21,7 +21,7 @@ impl Needs {
             // A text is run whole, and nothing of it is kept.
             Task::Embed | Task::Rerank => (0, batch.max(context_length as u64)),
         };
-        Self { weights: memory.weights, kv_cache, activations: memory.row * rows }
+        Self { weights: memory.weights, kv_cache, activations: memory.row * rows + memory.step }
     }
 
     pub(super) fn sum(&self) -> u64 {
@@ -29,13 +29,13 @@ impl Needs {
     }
 
     /// Refuses a model that would not fit, with the sum, before the system would kill somebody for it.
-    pub(super) fn fit(&self) -> Result<(), String> {
+    pub(super) fn fit(&self, device: Device) -> Result<(), String> {
         let needed = self.sum();
-        match available() {
+        match left(device) {
             Some(available) if needed > available => {
                 let mib = |bytes: u64| bytes.div_ceil(1 << 20);
                 Err(format!(
-                    "it needs {} MiB of memory (weights {}, KV cache {}, activations {}), but {} MiB are available; \
+                    "it needs {} MiB of memory on `{device}` (weights {}, KV cache {}, activations {}), but {} MiB are available; \
                      take a smaller model, or lower candle.kv_cache, candle.max_batch_tokens or candle.context_length",
                     mib(needed),
                     mib(self.weights),
@@ -49,9 +49,14 @@ impl Needs {
     }
 }
 
+/// Bytes that a model may still take on the device. `None` where nobody tells.
+pub(super) fn left(device: Device) -> Option<u64> {
+    if device.is_host() { available() } else { device.free_memory() }
+}
+
 /// Bytes that this process may still take, by `/proc/meminfo` and the limits of the control groups (cgroup v2) that it
 /// is in. `None` where the system does not tell.
-pub(super) fn available() -> Option<u64> {
+fn available() -> Option<u64> {
     let machine = meminfo(&fs::read_to_string("/proc/meminfo").ok()?);
     let group = fs::read_to_string("/proc/self/cgroup").ok();
     let group = group.and_then(|own| control_group(&own, Path::new("/sys/fs/cgroup")));

@@ -49,7 +49,7 @@ use crate::{
         Scores,
     },
     hub::News,
-    model::{self, Encode, Forward, Isa, KvType, Task},
+    model::{self, Device, Encode, Forward, Isa, KvType, Task},
     text::{self, ChatTemplate, channels::Format},
     units::ByteSize,
 };
@@ -70,6 +70,11 @@ pub struct Config {
     /// What the model is for: `generate` (it continues texts), `embed` (it makes vectors of texts) or `rerank` (it scores
     /// documents). Unset: what its files say.
     pub task: Option<Task>,
+    /// Where it runs: `cpu`; `cuda`, an NVIDIA GPU (`cuda:1` the second); `metal`, Apple's. A GPU needs a build with the
+    /// cargo feature of its name, and its answers may depend on what else runs. A model must fit into its free memory,
+    /// with `kv_cache`.
+    #[garde(custom(known_device))]
+    pub device: String,
     /// Threads that compute. Unset: one for each core. The answers do not depend on it.
     #[garde(inner(range(min = 1, max = 1024)))]
     #[schemars(range(min = 1, max = 1024))]
@@ -104,6 +109,7 @@ impl Default for Config {
         Self {
             source: None,
             task: None,
+            device: Device::Cpu.to_string(),
             threads: None,
             instructions: None,
             context_length: None,
@@ -239,13 +245,14 @@ impl Served {
         let options = options(config)?;
         let task = opened.task(&options).map_err(lacking)?;
         let memory = opened.memory(&options).map_err(lacking)?;
+        let device = options.device;
         let context_length = opened.summary(&options).map_err(lacking)?.context_length;
-        Needs::of(&memory, config, task, context_length).fit()?;
+        Needs::of(&memory, config, task, context_length).fit(device)?;
         // Both read all the weights: together they need them once.
         let (model, fingerprint) = thread::scope(|scope| {
             let hashing = scope.spawn(|| {
                 let begun = Instant::now();
-                let made = fingerprint::fingerprint(&files, context_length, settings);
+                let made = fingerprint::fingerprint(&files, context_length, settings, device);
                 let seconds = begun.elapsed().as_secs_f64();
                 tracing::info!(source = %source.display(), seconds, "hashed the model's files");
                 made
@@ -323,6 +330,12 @@ fn hears<'a>(model: &'a str, progress: &'a Progress) -> impl Fn(News<'_>) + 'a {
     }
 }
 
+/// A rule for the configuration: this build has the device.
+fn known_device(name: &str, (): &()) -> garde::Result {
+    let lacking = |lacking: model::device::Lacking| garde::Error::new(lacking);
+    name.parse::<Device>().map(drop).map_err(lacking)
+}
+
 fn options(config: &Config) -> Result<model::Options, String> {
     Ok(model::Options {
         threads: config.threads.map_or_else(model::cores, |threads| threads as usize),
@@ -331,6 +344,7 @@ fn options(config: &Config) -> Result<model::Options, String> {
         isa: Isa::choose(config.instructions.as_deref())
             .map_err(|lacking| format!("candle.instructions: {lacking}"))?,
         task: config.task,
+        device: config.device.parse().map_err(|lacking| format!("candle.device: {lacking}"))?,
     })
 }
 

@@ -2,11 +2,10 @@
 //!
 //! It runs on the CPU, on [`crate::kernels`] over plain slices. Weights are packed once in their own dtype, activations are
 //! f32, buffers are reused. Everything it asks of a device goes through the types of that room ([`Cpu`],
-//! [`crate::kernels::Matrix`], `Norm`, `Attention`, `Activation`, `Rotary`); a device of candle's (CUDA, Metal) would put its own behind
-//! the same operations and share the description and the loader.
+//! [`crate::kernels::Matrix`], `Norm`, `Attention`, `Activation`, `Rotary`). On candle's devices `device` runs the same description.
 
 pub(super) mod embedder;
-mod experts;
+pub(super) mod experts;
 mod feed_forward;
 mod layer;
 
@@ -72,7 +71,7 @@ impl Words {
         Ok(match &description.head {
             _ if headless => Self::Headless(table),
             Some(head) => Self::Apart { table, head: builder.head(head, vocabulary, hidden)? },
-            None => Self::Tied(Linear { matrix: builder.pack(&table, vocabulary, hidden), bias: None }),
+            None => Self::Tied(Linear { matrix: builder.pack(&table, vocabulary, hidden)?, bias: None }),
         })
     }
 
@@ -158,28 +157,6 @@ impl Decoder {
         })
     }
 
-    fn check(&self, chunks: &[Chunk<'_>]) -> Result<(), ForwardError> {
-        for chunk in chunks {
-            let end = chunk.start + chunk.tokens.len();
-            if end > self.shape.context_length {
-                return Err(ForwardError(format!(
-                    "{end} tokens, more than the context's {}",
-                    self.shape.context_length
-                )));
-            }
-            if chunk.blocks.len() * BLOCK < end {
-                return Err(ForwardError(format!("{} blocks do not cover {end} tokens", chunk.blocks.len())));
-            }
-            if let Some(block) = chunk.blocks.iter().find(|block| **block as usize >= self.blocks) {
-                return Err(ForwardError(format!("block {block} of {}", self.blocks)));
-            }
-            if let Some(token) = chunk.tokens.iter().find(|token| **token as usize >= self.shape.vocabulary) {
-                return Err(ForwardError(format!("token {token} of {}", self.shape.vocabulary)));
-            }
-        }
-        Ok(())
-    }
-
     /// Rows of the residual stream, and the rotary angles of their positions.
     fn embed(&mut self, chunks: &[Chunk<'_>], places: &[Place<'_>]) {
         let Scratch { x, angles, .. } = &mut self.scratch;
@@ -210,17 +187,7 @@ impl Decoder {
             return Err(ForwardError("the model was loaded without its head".to_owned()));
         };
         let Scratch { x, normed, .. } = &mut self.scratch;
-        let mut wanted: Vec<usize> = Vec::new();
-        let mut first = 0;
-        for chunk in chunks {
-            let end = first + chunk.tokens.len();
-            match chunk.rows {
-                Rows::None => {}
-                Rows::Last => wanted.extend((first..end).last()),
-                Rows::All => wanted.extend(first..end),
-            }
-            first = end;
-        }
+        let wanted = wanted(chunks);
         normed.resize(wanted.len() * self.hidden);
         for (out, row) in normed.chunks_exact_mut(self.hidden).zip(&wanted) {
             out.copy_from_slice(&x[row * self.hidden..(row + 1) * self.hidden]);
@@ -258,7 +225,7 @@ impl Forward for Decoder {
     }
 
     fn forward(&mut self, chunks: &[Chunk<'_>]) -> Result<Vec<f32>, ForwardError> {
-        self.check(chunks)?;
+        check(&self.shape, self.blocks, chunks)?;
         let places = places(chunks);
         if places.is_empty() {
             return Ok(Vec::new());
@@ -269,6 +236,45 @@ impl Forward for Decoder {
         }
         self.logits(chunks)
     }
+}
+
+/// Refuses what does not fit the model or a cache of so many blocks.
+pub(super) fn check(shape: &Shape, blocks: usize, chunks: &[Chunk<'_>]) -> Result<(), ForwardError> {
+    for chunk in chunks {
+        let end = chunk.start + chunk.tokens.len();
+        if end > shape.context_length {
+            return Err(ForwardError(format!(
+                "{end} tokens, more than the context's {}",
+                shape.context_length
+            )));
+        }
+        if chunk.blocks.len() * BLOCK < end {
+            return Err(ForwardError(format!("{} blocks do not cover {end} tokens", chunk.blocks.len())));
+        }
+        if let Some(block) = chunk.blocks.iter().find(|block| **block as usize >= blocks) {
+            return Err(ForwardError(format!("block {block} of {blocks}")));
+        }
+        if let Some(token) = chunk.tokens.iter().find(|token| **token as usize >= shape.vocabulary) {
+            return Err(ForwardError(format!("token {token} of {}", shape.vocabulary)));
+        }
+    }
+    Ok(())
+}
+
+/// The rows that logits are wanted of, by their numbers in the batch.
+pub(super) fn wanted(chunks: &[Chunk<'_>]) -> Vec<usize> {
+    let mut wanted = Vec::new();
+    let mut first = 0;
+    for chunk in chunks {
+        let end = first + chunk.tokens.len();
+        match chunk.rows {
+            Rows::None => {}
+            Rows::Last => wanted.extend((first..end).last()),
+            Rows::All => wanted.extend(first..end),
+        }
+        first = end;
+    }
+    wanted
 }
 
 /// Bytes that a block takes in all layers.
