@@ -13,17 +13,40 @@
       ];
       each = f: lib.genAttrs systems (system: f nixpkgs.legacyPackages.${system});
       revision = self.rev or self.dirtyRev or "";
-      packagesFrom = pkgs: {
+      packagesFrom = pkgs: rec {
         sconce = pkgs.callPackage ./nix/package.nix { inherit revision; };
         sconce-proxy = pkgs.callPackage ./nix/package.nix {
           inherit revision;
           withCandle = false;
         };
+        sconce-cuda = pkgs.callPackage ./nix/package.nix {
+          inherit revision;
+          withCuda = true;
+          plain = sconce;
+        };
       };
+      # Who asks for the CUDA package takes CUDA's licence, and no other that is not free.
+      withCuda =
+        system:
+        import nixpkgs {
+          inherit system;
+          config.allowUnfreePredicate =
+            package:
+            builtins.all (license: license.free or true || license.shortName or "" == "CUDA EULA") (
+              lib.toList package.meta.license
+            );
+        };
       system = pkgs: pkgs.stdenv.hostPlatform.system;
     in
     {
-      packages = each (pkgs: packagesFrom pkgs // { default = self.packages.${system pkgs}.sconce; });
+      packages = each (
+        pkgs:
+        packagesFrom pkgs
+        // {
+          inherit (packagesFrom (withCuda (system pkgs))) sconce-cuda;
+          default = self.packages.${system pkgs}.sconce;
+        }
+      );
 
       apps = each (pkgs: {
         default = {

@@ -1,4 +1,6 @@
-# `withCandle = false` builds without local inference: smaller, and built in a fraction of the time.
+# `withCandle = false` builds without local inference: smaller, and built in a fraction of the time. `withCuda` builds for
+# NVIDIA's GPUs; what runs in a build comes from `plain` then, because a program that is linked to the driver does not start
+# where there is none. `nix flake check` evaluates that one; nobody has built it yet.
 {
   lib,
   rustPlatform,
@@ -7,7 +9,13 @@
   clippy,
   rustfmt,
   versionCheckHook,
+  cudaPackages,
+  autoAddDriverRunpath,
   withCandle ? true,
+  withCuda ? false,
+  # The oldest GPUs that it runs on, without a dot: bfloat16 begins with 8.0.
+  cudaCapability ? "80",
+  plain ? null,
   revision ? "",
 }:
 let
@@ -22,6 +30,8 @@ let
         map (name: root + "/${name}") [
           "Cargo.lock"
           "Cargo.toml"
+          "assets"
+          "benches/kernels.rs"
           "clippy.toml"
           "config.example.toml"
           "docs/configuration.md"
@@ -35,10 +45,26 @@ let
     };
     cargoLock.lockFile = ../Cargo.lock;
     buildNoDefaultFeatures = !withCandle;
+    buildFeatures = lib.optionals withCuda [ "cuda" ];
+    nativeBuildInputs = lib.optionals withCuda [
+      cudaPackages.cuda_nvcc
+      autoAddDriverRunpath
+    ];
+    # What candle's kernels are compiled with (CUDA 13 has renamed it), and the libraries that it links.
+    buildInputs = lib.optionals withCuda [
+      (cudaPackages.cccl or cudaPackages.cuda_cccl)
+      cudaPackages.cuda_cudart
+      cudaPackages.cuda_nvrtc
+      cudaPackages.libcublas
+      cudaPackages.libcurand
+    ];
     # `sconce --version` tells the revision. Where it is built is no part of the program.
     preBuild = ''
       export SCONCE_REVISION=${revision}
       export RUSTFLAGS="''${RUSTFLAGS:-} --remap-path-prefix=$NIX_BUILD_TOP=/build ''${CARGO_HOME:+--remap-path-prefix=$CARGO_HOME=/cargo}"
+    ''
+    + lib.optionalString withCuda ''
+      export CUDA_COMPUTE_CAP=${cudaCapability}
     '';
   };
   # Rust's and what they read; the other folders there are for scripts.
@@ -60,28 +86,41 @@ in
 rustPlatform.buildRustPackage (
   base
   // {
-    pname = if withCandle then "sconce" else "sconce-proxy";
+    pname =
+      if withCuda then
+        "sconce-cuda"
+      else if withCandle then
+        "sconce"
+      else
+        "sconce-proxy";
     # The library's own tests, and that what is generated is fresh. Each further test program takes as long to link as
     # the daemon itself; `cargo test` in a checkout runs them all.
     cargoTestFlags = [ "--lib" ] ++ lib.optionals withCandle [ "--test" "config" ];
 
-    postInstall = ''
-      $out/bin/sconce man | install -D -m644 /dev/stdin $out/share/man/man1/sconce.1
-      $out/bin/sconce completions bash | install -D -m644 /dev/stdin $out/share/bash-completion/completions/sconce
-      $out/bin/sconce completions zsh | install -D -m644 /dev/stdin $out/share/zsh/site-functions/_sconce
-      $out/bin/sconce completions fish | install -D -m644 /dev/stdin $out/share/fish/vendor_completions.d/sconce.fish
-      install -D -m644 openapi/openapi.json $out/share/sconce/openapi.json
-    '';
+    postInstall =
+      if withCuda then
+        "cp -r ${plain}/share $out/share"
+      else
+        ''
+          $out/bin/sconce man | install -D -m644 /dev/stdin $out/share/man/man1/sconce.1
+          $out/bin/sconce completions bash | install -D -m644 /dev/stdin $out/share/bash-completion/completions/sconce
+          $out/bin/sconce completions zsh | install -D -m644 /dev/stdin $out/share/zsh/site-functions/_sconce
+          $out/bin/sconce completions fish | install -D -m644 /dev/stdin $out/share/fish/vendor_completions.d/sconce.fish
+          install -D -m644 openapi/openapi.json $out/share/sconce/openapi.json
+        '';
 
     nativeInstallCheckInputs = [ versionCheckHook ];
-    doInstallCheck = true;
+    doCheck = !withCuda;
+    doInstallCheck = !withCuda;
 
     passthru = {
+      # It does not start in a build.
+      needsDriver = withCuda;
       clippy = rustPlatform.buildRustPackage (
         base
         // {
           pname = "sconce-clippy";
-          nativeBuildInputs = [ clippy ];
+          nativeBuildInputs = base.nativeBuildInputs ++ [ clippy ];
           buildPhase = ''
             cargo clippy --offline --all-targets -- -D warnings
           '';

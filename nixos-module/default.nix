@@ -12,9 +12,11 @@ let
     inherit lib;
     freeformType = toml.type;
   };
+  hub = import ./hub.nix;
   unit = import ./unit.nix { inherit lib; };
   shipped = unit ../dist/systemd/sconce.service;
   shippedSocket = unit ../dist/systemd/sconce.socket;
+  withGpu = unit ../dist/systemd/sconce.service.d/gpu.conf;
   withoutNetwork = unit ../dist/systemd/sconce.service.d/private-network.conf;
 
   cfg = config.services.sconce;
@@ -49,7 +51,7 @@ let
       file = toml.generate "${name}.toml" (written it);
       native = pkgs.stdenv.buildPlatform.system == pkgs.stdenv.hostPlatform.system;
     in
-    if it.checkConfig && native then
+    if it.checkConfig && native && !(it.package.needsDriver or false) then
       pkgs.runCommand "${name}-checked.toml" { inherit file; } ''
         cp $file $out
         ${lib.getExe it.package} check-config --config $file
@@ -83,6 +85,22 @@ let
     it:
     lib.unique (map port (builtins.filter (address: isTcp address && !isLocal address) (listen it)));
 
+  # Where each local model is; its own id where nothing else is said.
+  sources =
+    it:
+    let
+      said = written it;
+      own = if said ? models then said.models else { ${said.model_id or ""} = said; };
+    in
+    lib.mapAttrsToList (id: model: model.candle.source or said.candle.source or id) (
+      lib.filterAttrs (
+        _: model:
+        builtins.elem (model.backend or said.backend or null) [
+          "candle"
+          "transformers"
+        ]
+      ) own
+    );
   connects =
     it:
     let
@@ -90,6 +108,7 @@ let
       backends = map (model: model.backend or null) ([ said ] ++ builtins.attrValues (said.models or { }));
     in
     it.environmentFile != null
+    || builtins.any hub.isId (sources it)
     || builtins.any (backend: builtins.elem backend [ "proxy" "vllm_proxy" ]) backends;
   networkless =
     it:
@@ -106,15 +125,23 @@ let
     builtins.genList (index: "api-keys.${toString (index + 1)}:${builtins.elemAt it.apiKeyFiles index}") (
       builtins.length it.apiKeyFiles
     )
+    ++ lib.optional (it.hfTokenFile != null) "hf-token:${it.hfTokenFile}"
     ++ lib.optional (it.upstreamApiKeyFile != null) "upstream-api-key:${it.upstreamApiKeyFile}"
     ++ lib.mapAttrsToList (name: file: "upstream-api-key.${name}:${file}") it.upstreamApiKeyFiles;
+
+  # What it and its models say under `candle`.
+  candle =
+    it:
+    let
+      said = written it;
+    in
+    map (model: model.candle or { }) ([ said ] ++ builtins.attrValues (said.models or { }));
 
   # Models that ProtectHome= and PrivateTmp= would hide.
   hidden =
     it:
     let
-      said = written it;
-      sources = map (model: model.candle.source or null) ([ said ] ++ builtins.attrValues (said.models or { }));
+      sources = map (said: said.source or null) (candle it);
     in
     lib.unique (
       builtins.filter (
@@ -144,6 +171,7 @@ let
           "StateDirectory"
           "CacheDirectory"
           "WorkingDirectory"
+          "Environment"
           "ImportCredential"
         ]
       then
@@ -174,6 +202,7 @@ let
       lib.mapAttrs (_: lib.mkDefault) (
         removeAttrs (own name) [ "ExecStart" ]
         // lib.optionalAttrs (networkless it) withoutNetwork.Service
+        // lib.optionalAttrs it.gpu withGpu.Service
       )
       // {
         ExecStart = "${lib.getExe it.package} --config /etc/sconce/${name}.toml";
@@ -216,6 +245,7 @@ let
         ++ lib.mapAttrsToList (of: given "upstreamApiKeyFiles.${of}") it.upstreamApiKeyFiles
         ++ [
           (given "upstreamApiKeyFile" it.upstreamApiKeyFile)
+          (given "hfTokenFile" it.hfTokenFile)
           (given "environmentFile" it.environmentFile)
         ];
       stored = builtins.filter ({ file, ... }: file != null && settings.inStore file) files;
@@ -230,6 +260,10 @@ let
       {
         assertion = open == [ ];
         message = "${option}.settings: ${toString open} would be in the Nix store, which everybody can read; use apiKeyFiles, upstreamApiKeyFiles, or the path of a file outside, as agenix and sops-nix have them.";
+      }
+      {
+        assertion = it.gpu || builtins.all (said: !lib.hasPrefix "cuda" (said.device or "cpu")) (candle it);
+        message = "${option}.settings: candle.device is a GPU, which the unit hides; set ${option}.gpu = true.";
       }
       {
         assertion = !it.openFirewall || ports it != [ ];

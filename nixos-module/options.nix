@@ -6,13 +6,14 @@
 }:
 let
   inherit (lib) mkOption types;
+  hub = import ./hub.nix;
   secret = "This reaches the service as a systemd credential, so that root alone need be able to read it. The Nix store, which everybody can read, is refused.";
 in
 {
   package = mkOption (
     {
       type = types.package;
-      description = "The package. The flake's `sconce-proxy` is one without local inference.";
+      description = "The package. The flake's `sconce-proxy` is one without local inference, `sconce-cuda` one for NVIDIA's GPUs.";
       defaultText = lib.literalMD "the flake's `sconce`; of an instance, that of `services.sconce`";
     }
     // defaultPackage
@@ -28,13 +29,15 @@ in
   };
 
   models = mkOption {
-    type = types.attrsOf types.path;
+    type = types.attrsOf (types.either types.path (types.strMatching hub.id));
     default = { };
     example = {
       my-model = "/srv/models/my-model";
+      qwen = "Qwen/Qwen2.5-0.5B-Instruct";
     };
     description = ''
-      Local models by their ids: directories in Hugging Face's layout, or GGUF files. Short for
+      Local models by their ids: directories in Hugging Face's layout, GGUF files, or ids on the Hugging Face hub
+      (`org/name`, `org/name@revision`, `org/name:file.gguf`), which are downloaded into the service's cache. Short for
       `settings.models.<id> = { backend = "candle"; candle.source = …; }`.
     '';
   };
@@ -62,13 +65,20 @@ in
     description = "Files with API keys, each for the upstreams of its name in `settings`. ${secret}";
   };
 
+  hfTokenFile = mkOption {
+    type = types.nullOr types.path;
+    default = null;
+    example = "/run/agenix/hf-token";
+    description = "File with the token for gated and private models of the Hugging Face hub. ${secret}";
+  };
+
   environmentFile = mkOption {
     type = types.nullOr types.path;
     default = null;
     example = "/run/agenix/sconce.env";
     description = ''
-      File of `SCONCE_*` variables, which are stronger than `settings` and are not checked when the system is built. The
-      Nix store is refused.
+      File of `SCONCE_*` variables, which are stronger than `settings` and are not checked when the system is built, and
+      of the Hugging Face hub's, such as `HF_ENDPOINT`. The Nix store is refused.
     '';
   };
 
@@ -77,7 +87,16 @@ in
     default = true;
     description = ''
       Whether the configuration is checked when the system is built. Where the package is built for another platform than
-      the one that builds, it cannot be.
+      the one that builds, or for a GPU, whose driver a build has not, it cannot be.
+    '';
+  };
+
+  gpu = mkOption {
+    type = types.bool;
+    default = false;
+    description = ''
+      Whether the daemon sees NVIDIA's GPUs, for `settings.candle.device = "cuda"` and the package `sconce-cuda`. It sees
+      no other devices; the rest of what the unit hides stays hidden.
     '';
   };
 
@@ -99,7 +118,7 @@ in
     privateNetwork = mkOption {
       type = types.nullOr types.bool;
       default = null;
-      defaultText = lib.literalMD "where neither the proxy backend, which connects, nor an `environmentFile` is set";
+      defaultText = lib.literalMD "where neither the proxy backend nor a model of the Hugging Face hub, which connect, nor an `environmentFile` is set";
       description = "Whether to take the network away from the daemon, but for the connections that systemd accepts for it.";
     };
   };

@@ -11,6 +11,7 @@ use std::{
 
 use serde::Serialize;
 
+pub use crate::model::Device;
 use crate::model::{self, BLOCK, Chunk, Forward, ForwardError, Isa, LoadError, Rows};
 
 /// What is measured.
@@ -26,6 +27,8 @@ pub struct Options {
     pub sequences: Vec<usize>,
     /// Times that each test runs. The tests take turns.
     pub rounds: usize,
+    /// Where it runs.
+    pub device: Device,
     /// Threads that compute; None: one for each core.
     pub threads: Option<usize>,
     /// Name of the instructions that compute; None: the fastest.
@@ -38,8 +41,9 @@ pub struct Report {
     model: String,
     /// Bytes of the model's files.
     bytes: u64,
+    device: String,
+    /// The CPU's threads and instructions; on another device they convert the weights.
     threads: usize,
-    /// The instructions that compute.
     instructions: &'static str,
     /// Seconds from the open to the loaded model.
     load_seconds: f64,
@@ -113,7 +117,7 @@ pub fn run(options: &Options) -> Result<Report, Error> {
     let isa = Isa::choose(options.instructions.as_deref())
         .map_err(|lacking| Error::Options(lacking.to_string()))?;
     let threads = options.threads.unwrap_or_else(model::cores).max(1);
-    let settings = model::Options { threads, isa, ..model::Options::default() };
+    let settings = model::Options { threads, isa, device: options.device, ..model::Options::default() };
     let opened = model::open(&options.model)?;
     let memory = opened.memory(&settings)?;
     let mut model = opened.load(&settings)?;
@@ -148,6 +152,7 @@ pub fn run(options: &Options) -> Result<Report, Error> {
     Ok(Report {
         model: name(&options.model),
         bytes: memory.mapped,
+        device: options.device.to_string(),
         threads,
         instructions: isa.name(),
         load_seconds,
@@ -203,9 +208,10 @@ impl Report {
     #[must_use]
     pub fn table(&self) -> String {
         let mut out = format!(
-            "{}, {:.1} MB, {} threads, {}, loaded in {:.2} s\n\n| test | tokens/s | lowest–highest |\n| --- | ---: | ---: |\n",
+            "{}, {:.1} MB, {}, {} threads, {}, loaded in {:.2} s\n\n| test | tokens/s | lowest–highest |\n| --- | ---: | ---: |\n",
             self.model,
             self.bytes as f64 / 1e6,
+            self.device,
             self.threads,
             self.instructions,
             self.load_seconds

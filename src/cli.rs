@@ -3,6 +3,8 @@
 #[cfg(feature = "candle")]
 mod bench;
 #[cfg(feature = "candle")]
+mod cached;
+#[cfg(feature = "candle")]
 mod models;
 
 use std::{fmt, io, path::PathBuf, sync::LazyLock};
@@ -56,7 +58,7 @@ pub enum Command {
         #[arg(long, value_enum, default_value_t = Format::Markdown)]
         format: Format,
     },
-    /// Look at models.
+    /// Look at models; fetch and remove those of the Hugging Face hub.
     #[cfg(feature = "candle")]
     #[command(subcommand)]
     Models(models::Command),
@@ -165,6 +167,14 @@ pub fn parse() -> Result<Task, Failure> {
         Command::Models(models::Command::Inspect(models::Inspect { options, wanted })) => {
             Task::Show(with(options), Box::new(move |it| wanted.inspect(it)))
         }
+        #[cfg(feature = "hub")]
+        Command::Models(models::Command::Pull(cached::Pull { options, wanted })) => {
+            Task::Show(with(options), Box::new(move |it| wanted.pull(it)))
+        }
+        #[cfg(feature = "candle")]
+        Command::Models(models::Command::List(list)) => Task::Print(list.list()?),
+        #[cfg(feature = "candle")]
+        Command::Models(models::Command::Remove(remove)) => Task::Print(remove.remove()?),
         Command::PrintConfigReference { format: Format::Markdown } => Task::Print(reference::markdown()),
         Command::PrintConfigReference { format: Format::Toml } => Task::Print(reference::toml()),
         Command::PrintConfigReference { format: Format::Json } => Task::Print(reference::json()),
@@ -215,6 +225,9 @@ pub enum Failure {
     NoInput(String),
     /// A model that cannot be served, and why.
     Model(String),
+    /// A model of the Hugging Face hub that cannot be had, listed or removed.
+    #[cfg(feature = "candle")]
+    Hub(crate::hub::Error),
     /// The runtime could not be started.
     System(io::Error),
     /// Standard output takes no more.
@@ -235,6 +248,7 @@ impl Failure {
         const USAGE: u8 = 64;
         const DATA: u8 = 65;
         const NO_INPUT: u8 = 66;
+        const UNAVAILABLE: u8 = 69;
         const OS: u8 = 71;
         const IO: u8 = 74;
         const CONFIGURATION: u8 = 78;
@@ -244,10 +258,13 @@ impl Failure {
             Self::Configuration(_) => CONFIGURATION,
             Self::NoInput(_) => NO_INPUT,
             Self::Model(_) => DATA,
+            #[cfg(feature = "candle")]
+            Self::Hub(error) => cached::status(error),
             Self::System(_) => OS,
             Self::Output(_) => IO,
             Self::Service(error) => match error {
                 crate::server::Error::Configuration(_) => CONFIGURATION,
+                crate::server::Error::Later(_) => UNAVAILABLE,
                 crate::server::Error::Listen(_)
                 | crate::server::Error::System(_)
                 | crate::server::Error::Sockets(_) => OS,
@@ -260,6 +277,8 @@ impl Failure {
     pub fn errno(&self) -> Option<i32> {
         match self {
             Self::Usage(_) | Self::Configuration(_) | Self::NoInput(_) | Self::Model(_) => None,
+            #[cfg(feature = "candle")]
+            Self::Hub(_) => None,
             Self::System(error) | Self::Output(error) => error.raw_os_error(),
             Self::Service(error) => error.errno(),
         }
@@ -284,6 +303,8 @@ impl fmt::Display for Failure {
                 write!(f, "sconce: {} {problems} in the configuration\n{errors}", errors.problems().len())
             }
             Self::NoInput(message) | Self::Model(message) => write!(f, "sconce: {message}"),
+            #[cfg(feature = "candle")]
+            Self::Hub(error) => write!(f, "sconce: {error}"),
             Self::System(error) => write!(f, "sconce: {error}"),
             Self::Output(error) => write!(f, "sconce: cannot write to standard output: {error}"),
             Self::Service(error) => write!(f, "sconce: {error}"),

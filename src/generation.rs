@@ -43,10 +43,23 @@ pub struct Chat {
     pub add_generation_prompt: bool,
 }
 
+impl Chat {
+    /// The tools that the model may call.
+    pub fn offered(&self) -> impl Iterator<Item = &Tool> {
+        self.tools.iter().filter(|tool| match &self.tool_choice {
+            ToolChoice::None => false,
+            ToolChoice::Auto | ToolChoice::Required | ToolChoice::Named(_) => true,
+            ToolChoice::Allowed { names, required: _ } => names.contains(&tool.name),
+        })
+    }
+}
+
 #[derive(Debug, Clone, PartialEq)]
 pub struct Message {
     pub role: Role,
     pub content: Vec<Part>,
+    /// What the model thought before it said this.
+    pub reasoning: Option<String>,
     pub name: Option<String>,
     pub tool_calls: Vec<ToolCall>,
     pub tool_call_id: Option<String>,
@@ -335,12 +348,40 @@ pub struct EmbeddingRequest {
     pub inputs: Vec<PromptText>,
     /// Length of the vectors wanted, shorter than the model's own.
     pub dimensions: Option<u32>,
+    /// Which of the model's prompts stands before each text. `None`: its default, if it has one.
+    pub prompt_name: Option<String>,
+    /// What is done with texts that are too long. `None`: they are refused.
+    pub truncate: Option<Truncate>,
+}
+
+/// To how many tokens a text is cut, at its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Truncate {
+    /// As many as the model takes.
+    ToModel,
+    To(u32),
 }
 
 /// A vector for each input, in the inputs' order.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Embeddings {
     pub vectors: Vec<Vec<f32>>,
+    pub prompt_tokens: u64,
+}
+
+/// Documents to be scored by how well they answer a query.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RerankRequest {
+    pub query: String,
+    pub documents: Vec<String>,
+    /// What is done with pairs of query and document that are too long. `None`: they are refused.
+    pub truncate: Option<Truncate>,
+}
+
+/// A score for each document, in the documents' order.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Scores {
+    pub scores: Vec<f32>,
     pub prompt_tokens: u64,
 }
 
@@ -358,6 +399,12 @@ pub enum Error {
          asks for {completion} of completion. Shorten the prompt or lower the completion limit."
     )]
     ContextLengthExceeded { limit: u64, prompt: u64, completion: u64 },
+    /// A text that is to become a vector or a score.
+    #[error(
+        "This model takes up to {limit} tokens at a time, but {param} has {tokens}. Shorten it, or let it be cut with \
+         'truncate_prompt_tokens'."
+    )]
+    TextTooLong { param: String, limit: u64, tokens: u64 },
     /// The model is not ready yet, or not any more.
     #[error("{0}")]
     Unavailable(String),
@@ -383,7 +430,9 @@ impl Error {
     /// Names the parameter by its place in a list that the one who raised the error did not see: `[3]` before its path.
     #[must_use]
     pub fn within(mut self, place: impl fmt::Display) -> Self {
-        if let Self::InvalidParameter { param, .. } | Self::Unsupported { param, .. } = &mut self
+        if let Self::InvalidParameter { param, .. }
+        | Self::Unsupported { param, .. }
+        | Self::TextTooLong { param, .. } = &mut self
             && (param.is_empty() || param.starts_with('['))
         {
             *param = format!("{place}{param}");

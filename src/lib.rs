@@ -20,6 +20,7 @@
 //! - `engine`: continuous batching, token ids only, on
 //! - `model`: from a directory or a file to the logits of the next token, with
 //! - `kernels`: the CPU's arithmetic. `unsafe` lives there only.
+//! - `hub`: models of the Hugging Face hub, from its cache or, with the feature `hub`, from the network.
 //! - `bench`: how fast a model runs here.
 
 #![warn(clippy::unwrap_used)]
@@ -34,6 +35,8 @@ pub mod config;
 pub mod engine;
 pub mod generation;
 pub mod http;
+#[cfg(feature = "candle")]
+pub mod hub;
 #[cfg(feature = "candle")]
 pub mod kernels;
 #[cfg(feature = "candle")]

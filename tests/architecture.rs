@@ -11,7 +11,7 @@ use syn::{
     visit::{self, Visit},
 };
 
-const ROOMS: [&str; 15] = [
+const ROOMS: [&str; 16] = [
     "api",
     "backend",
     "bench",
@@ -20,6 +20,7 @@ const ROOMS: [&str; 15] = [
     "engine",
     "generation",
     "http",
+    "hub",
     "kernels",
     "model",
     "server",
@@ -30,32 +31,36 @@ const ROOMS: [&str; 15] = [
 ];
 
 /// What a room may see of ours. `units` holds plain values and is open to all.
-const MAY_SEE: [(&str, &[&str]); 15] = [
+const MAY_SEE: [(&str, &[&str]); 16] = [
     ("generation", &[]),
     ("units", &[]),
     ("telemetry", &[]),
     ("http", &[]),
+    ("hub", &[]),
     ("kernels", &[]),
     ("model", &["kernels"]),
     ("engine", &["generation", "model"]),
     ("text", &["generation"]),
-    ("backend", &["engine", "generation", "model", "text"]),
+    ("backend", &["engine", "generation", "hub", "model", "text"]),
     ("api", &["backend", "generation"]),
     ("config", &["api", "backend", "http", "telemetry"]),
     ("systemd", &["http"]),
     ("server", &["api", "backend", "config", "http", "systemd", "telemetry"]),
     ("bench", &["model"]),
-    ("cli", &["api", "backend", "bench", "config", "server"]),
+    ("cli", &["api", "backend", "bench", "config", "hub", "server"]),
 ];
 
 /// Crates that one room alone may name.
-const OWNED: [(&str, &str); 8] = [
+const OWNED: [(&str, &str); 11] = [
+    ("candle_core", "model"),
     ("figment", "config"),
     ("poem", "api"),
     ("poem_openapi", "api"),
     ("clap", "cli"),
     ("tracing_subscriber", "telemetry"),
     ("rustls", "http"),
+    ("reqwest", "hub"),
+    ("indicatif", "hub"),
     ("sd_notify", "systemd"),
     ("listenfd", "systemd"),
 ];

@@ -301,3 +301,21 @@ async fn a_reload_that_changes_the_model_lets_its_requests_finish() {
     assert!(finished.ends_with("[DONE]\n\n"));
     assert_eq!(text(&finished), text(&expected));
 }
+
+/// By candle's CPU device: the code is that of a GPU.
+#[cfg(feature = "tensors")]
+#[tokio::test]
+async fn another_device_answers_the_same_up_to_rounding_under_another_fingerprint() {
+    let cpu = tiny::server(tiny::Stored::F32, &[]).await;
+    let settings = ["candle.device=tensors", "candle.max_batch_tokens=16"];
+    let device = tiny::server(tiny::Stored::F32, &settings).await;
+    let bodies: Vec<Value> = (0..6).map(|n| chat(&"some words ".repeat(n * 3))).collect();
+    // Together: pieces of prompts run beside tokens of others.
+    let answers = join_all(bodies.iter().map(|body| device.ok(CHAT, body))).await;
+    for (body, answer) in bodies.iter().zip(answers) {
+        let expected = cpu.ok(CHAT, body).await;
+        assert_eq!(said(&answer), said(&expected));
+        assert_eq!(answer["usage"]["completion_tokens"], 24);
+        assert_ne!(answer["system_fingerprint"], expected["system_fingerprint"]);
+    }
+}

@@ -141,6 +141,8 @@ async fn one_http2_stream_of_several() {
 async fn reqwest_by_prior_knowledge() {
     let server = Server::start(|_| {}).await;
     let url = |path| format!("http://{}{path}", server.tcp());
+    // reqwest wants to know who does its TLS, even where there is none.
+    let _ = tokio_rustls::rustls::crypto::ring::default_provider().install_default();
     let client = reqwest::Client::builder().http2_prior_knowledge().no_proxy().build().unwrap();
     let answer = client.get(url("/")).send().await.unwrap();
     assert_eq!(answer.version(), reqwest::Version::HTTP_2);

@@ -234,6 +234,20 @@ fn a_models_nature_and_needs_are_told() {
 }
 
 #[test]
+fn how_a_model_marks_reasoning_and_calls_is_told() {
+    let directory = TempDir::new().unwrap();
+    for (model, reasoning, calls) in [("think", "<think>", "hermes"), ("harmony", "harmony", "harmony")] {
+        let source = fixture(&format!("reciting/{model}"));
+        let source = source.to_str().unwrap();
+        let template = &json_of(directory.path(), &[source])[0]["chat_template"];
+        assert_eq!(template["reasoning_mark"], reasoning);
+        assert_eq!(template["tool_call_format"], calls);
+        let told = text(&inspect(directory.path(), &[source]));
+        assert!(told.contains(&format!("; reasoning by {reasoning}; tool calls as {calls}\n")), "{told}");
+    }
+}
+
+#[test]
 fn what_cannot_be_looked_at_is_told_with_its_status() {
     let directory = TempDir::new().unwrap();
     let path = directory.path();

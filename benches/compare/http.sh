@@ -10,9 +10,9 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 repository=$(cd "$here/../.." && pwd)
 cache=${TEST_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/sconce-tests}
 
-for tool in cargo python3 taskset wrk; do
+for tool in cargo nginx python3 taskset wrk; do
   if ! command -v "$tool" >/dev/null; then
-    echo "http.sh: $tool is missing (wrk and util-linux are Debian packages)" >&2
+    echo "http.sh: $tool is missing (wrk, nginx and util-linux are Debian packages)" >&2
     exit 1
   fi
 done

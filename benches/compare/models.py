@@ -1,16 +1,18 @@
 #!/usr/bin/env python3
 """Random-weight models of real shapes: a directory in Hugging Face's layout (bfloat16) and GGUF files (BF16, Q8_0) of each.
 
-    models.py DIRECTORY [NAME ...]
+    models.py DIRECTORY [NAME ...] [--quantize LLAMA_QUANTIZE]
 
 Speed does not depend on the weights' values. The tokenizer is a byte-level BPE trained on the Python library's own sources,
-filled up with unused tokens to the vocabulary's real size. Needs numpy, gguf, safetensors and tokenizers (PyPI).
+filled up with unused tokens to the vocabulary's real size. llama.cpp's own program makes Q4_K_M of the BF16 file where it
+is named. Needs numpy, gguf, safetensors and tokenizers (PyPI).
 """
 
+import argparse
 import glob
 import json
 import os
-import sys
+import subprocess
 
 import gguf
 import numpy as np
@@ -220,13 +222,21 @@ def write_gguf(directory, name, made, label, quantization):
 
 
 def main():
-    directory, names = sys.argv[1], sys.argv[2:] or list(SHAPES)
+    parser = argparse.ArgumentParser()
+    parser.add_argument("directory")
+    parser.add_argument("names", nargs="*", default=list(SHAPES))
+    parser.add_argument("--quantize", metavar="LLAMA_QUANTIZE")
+    options = parser.parse_args()
+    directory = options.directory
     os.makedirs(directory, exist_ok=True)
-    for name in names:
+    for name in options.names:
         made = tokenizer(directory, SHAPES[name][6])
         write_directory(directory, name, made)
         write_gguf(directory, name, made, "BF16", Kind.BF16)
         write_gguf(directory, name, made, "Q8_0", Kind.Q8_0)
+        if options.quantize:
+            files = (os.path.join(directory, f"{name}-{label}.gguf") for label in ("BF16", "Q4_K_M"))
+            subprocess.run([options.quantize, *files, "Q4_K_M"], check=True, stdout=subprocess.DEVNULL)
         print(name, "made")
 
 

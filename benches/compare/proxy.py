@@ -13,7 +13,6 @@ import datetime
 import http.client
 import json
 import os
-import socket
 import subprocess
 import sys
 import tempfile
@@ -26,7 +25,7 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE / "http"))
 
 import streams  # noqa: E402
-from servers import API_KEY, MODEL, PATH, TICKS, ended, note, pinned  # noqa: E402
+from servers import API_KEY, MODEL, PATH, TICKS, ended, free_port, note, pinned  # noqa: E402
 
 # The proxy under test has a core of its own; the upstream and the load share the other one.
 PROXY_CPU, OTHER_CPU = 0, 1
@@ -63,12 +62,6 @@ class Server:
     def rss(self) -> int:
         lines = (line for pid in self.tree() for line in Path(f"/proc/{pid}/status").read_text().splitlines())
         return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmRSS:"))
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @contextlib.contextmanager

@@ -167,6 +167,7 @@ impl KeyRing {
 }
 
 /// A caller whose key was checked, before anything of the body was read.
+#[derive(Clone)]
 pub(crate) struct Caller {
     /// The key's name; `None` where no key is needed.
     pub(crate) key: Option<Arc<str>>,
@@ -174,6 +175,9 @@ pub(crate) struct Caller {
 
 impl Caller {
     pub(crate) fn check(request: &Request) -> Result<Self, ApiError> {
+        if let Some(checked) = request.data::<Self>() {
+            return Ok(checked.clone());
+        }
         let app = App::of(request)?;
         let keys = app.keys.load();
         if keys.is_empty() {

@@ -13,6 +13,7 @@ use super::{
     routes::{Prefixed, Root, V1},
     schema,
 };
+use crate::backend::passthrough::OPERATIONS;
 
 const DESCRIPTION: &str = "An OpenAI-compatible API from one machine. Every failure is OpenAI's error envelope; every \
                            answer has an `x-request-id`. Unknown fields of a request are accepted and ignored; known \
@@ -23,8 +24,7 @@ const DESCRIPTION: &str = "An OpenAI-compatible API from one machine. Every fail
 #[must_use]
 pub fn openapi_document(prefix: &str) -> String {
     // Only the operations' metadata is used, which no instance is needed for.
-    let text =
-        OpenApiService::new(Described, "sconce", env!("CARGO_PKG_VERSION")).description(DESCRIPTION).spec();
+    let text = OpenApiService::new(Described, "sconce", env!("CARGO_PKG_VERSION")).spec();
     // poem-openapi has just written it: it is an object with these members.
     let mut document: Map<String, Value> = serde_json::from_str(&text).unwrap_or_default();
     let under: Vec<String> =
@@ -46,7 +46,7 @@ pub fn openapi_document(prefix: &str) -> String {
         serde_json::json!({
             "title": "sconce",
             "version": env!("CARGO_PKG_VERSION"),
-            "description": DESCRIPTION,
+            "description": format!("{DESCRIPTION} {}", only_elsewhere(prefix, &under)),
             "license": { "name": "MIT OR Apache-2.0" },
         }),
     );
@@ -54,6 +54,18 @@ pub fn openapi_document(prefix: &str) -> String {
     let mut text = serde_json::to_string_pretty(&document).unwrap_or_default();
     text.push('\n');
     text
+}
+
+/// Operations that only other servers have, so that they have no schema here.
+fn only_elsewhere(prefix: &str, own: &[String]) -> String {
+    let others = OPERATIONS.iter().filter(|path| !own.iter().any(|own| own == *path));
+    let others: Vec<String> = others.map(|path| format!("`POST {prefix}{path}`")).collect();
+    format!(
+        "For such models alone there are besides {}: each takes a JSON object with the model's id as `model` (of \
+         `{prefix}/audio/transcriptions` and `{prefix}/audio/translations`, a form with such a field), and the rest is \
+         as that server has it.",
+        others.join(", ")
+    )
 }
 
 /// Both groups of operations, for their metadata.

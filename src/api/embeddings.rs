@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::{error::ApiError, payload::note_unknown, prompt::PromptInput, wire::constant};
-use crate::generation::{self, EmbeddingRequest, PromptText};
+use crate::generation::{self, EmbeddingRequest, PromptText, Truncate};
 
 constant! {
     ListObject = "list",
@@ -30,11 +30,35 @@ pub struct CreateEmbeddingRequest {
     #[garde(inner(range(min = 1, max = MOST_DIMENSIONS)))]
     #[schemars(range(min = 1, max = MOST_DIMENSIONS))]
     pub dimensions: Option<u32>,
+    /// Cut each text, at its end, to so many tokens; -1 cuts it to as many as the model takes. Without this, a text that is
+    /// too long is refused. (An extension, vLLM's.)
+    #[garde(custom(cut_in_range))]
+    #[schemars(range(min = -1, max = u32::MAX))]
+    pub truncate_prompt_tokens: Option<i64>,
+    /// Which of the model's own prompts stands before each text: `query`, `document`, … Without this, the model's default,
+    /// if it has one. (An extension, text-embeddings-inference's.)
+    pub prompt_name: Option<String>,
     /// Accepted; keys are told apart, not users.
     pub user: Option<String>,
     /// Fields that this API does not know.
     #[serde(flatten)]
     pub extra: Map<String, Value>,
+}
+
+/// -1, or a number of tokens above 0.
+#[expect(clippy::ref_option, reason = "the form that garde asks for")]
+pub(crate) fn cut_in_range(tokens: &Option<i64>, (): &()) -> garde::Result {
+    match tokens {
+        Some(tokens) if *tokens != -1 && !(1..=i64::from(u32::MAX)).contains(tokens) => {
+            Err(garde::Error::new("neither -1 nor a number of tokens above 0"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// What a checked number means.
+pub(crate) fn cut(tokens: Option<i64>) -> Option<Truncate> {
+    tokens.map(|tokens| u32::try_from(tokens).map_or(Truncate::ToModel, Truncate::To))
 }
 
 const MOST_DIMENSIONS: u32 = 65_536;
@@ -103,14 +127,25 @@ pub struct EmbeddingUsage {
 pub(crate) fn convert(
     request: CreateEmbeddingRequest,
 ) -> Result<(EmbeddingRequest, EncodingFormat), ApiError> {
-    let CreateEmbeddingRequest { input, model: _, encoding_format, dimensions, user: _, extra } = request;
+    let CreateEmbeddingRequest {
+        input,
+        model: _,
+        encoding_format,
+        dimensions,
+        truncate_prompt_tokens,
+        prompt_name,
+        user: _,
+        extra,
+    } = request;
     note_unknown(&extra);
     let inputs: Vec<PromptText> = input.into_vec();
     if inputs.len() > MOST_INPUTS {
         let message = format!("'input' has {} texts, but may have {MOST_INPUTS}.", inputs.len());
         return Err(ApiError::invalid("input", message));
     }
-    Ok((EmbeddingRequest { inputs, dimensions }, encoding_format.unwrap_or_default()))
+    let truncate = cut(truncate_prompt_tokens);
+    let request = EmbeddingRequest { inputs, dimensions, prompt_name, truncate };
+    Ok((request, encoding_format.unwrap_or_default()))
 }
 
 pub(crate) fn respond(

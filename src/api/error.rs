@@ -191,6 +191,9 @@ impl From<generation::Error> for ApiError {
         match error {
             E::InvalidParameter { param, message } => Self::invalid(param, message),
             E::Unsupported { param, message } => Self::unsupported(param, message),
+            E::TextTooLong { ref param, .. } => {
+                Self::at(Kind::ContextLengthExceeded, param.clone(), error.to_string())
+            }
             E::ContextLengthExceeded { .. } => Self::new(Kind::ContextLengthExceeded, error.to_string()),
             E::Unavailable(message) => Self::new(Kind::NotReady, message),
             E::Timeout(message) => Self::new(Kind::UpstreamTimeout, message),

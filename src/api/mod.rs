@@ -22,6 +22,7 @@ mod observe;
 mod payload;
 pub mod prompt;
 mod reply;
+pub mod rerank;
 mod routes;
 mod sampling;
 mod schema;

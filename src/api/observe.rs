@@ -75,8 +75,8 @@ impl Exchange {
     }
 
     /// An error that another server answered with.
-    pub(crate) fn refused(&self, status: StatusCode) {
-        self.told().error = Some(format!("upstream status {}", status.as_u16()));
+    pub(crate) fn refused(&self, how: &str) {
+        self.told().error = Some(how.to_owned());
     }
 
     pub(crate) fn saw(&self, event: &GenerationEvent) {

@@ -1,5 +1,7 @@
 //! JSON bodies in, JSON bodies out.
 
+use std::sync::Arc;
+
 use bytes::{Bytes, BytesMut};
 use futures_util::TryStreamExt;
 use poem::{Request, RequestBody, http::header};
@@ -26,8 +28,15 @@ pub(crate) struct WireJson<T>(
         dead_code,
         reason = "room that is given back when the request is answered or its stream begins"
     )]
-    HeldBody,
+    Arc<HeldBody>,
 );
+
+/// A request's body, and its room in memory.
+#[derive(Clone)]
+pub(crate) struct Whole {
+    pub(crate) bytes: Bytes,
+    held: Arc<HeldBody>,
+}
 
 impl<T: Type + 'static> Payload for WireJson<T> {
     const CONTENT_TYPE: &'static str = "application/json";
@@ -61,8 +70,11 @@ where
     ) -> poem::Result<Self> {
         check_headers(request)?;
         let app = App::of(request)?;
-        let mut held = HeldBody::default();
-        let bytes = read(request, body, app, &mut held).await?;
+        let Whole { bytes, held } = match request.data::<Whole>() {
+            // It was looked at whether it is for another server.
+            Some(whole) => whole.clone(),
+            None => read(request, body, app).await?,
+        };
         if app.log_prompts {
             log(&bytes);
         }
@@ -89,7 +101,14 @@ pub(crate) fn check_headers(request: &Request) -> Result<(), ApiError> {
     }
 }
 
-pub(crate) async fn read(
+/// Reads a body within the limits.
+pub(crate) async fn read(request: &Request, body: &mut RequestBody, app: &App) -> Result<Whole, ApiError> {
+    let mut held = HeldBody::default();
+    let bytes = read_into(request, body, app, &mut held).await?;
+    Ok(Whole { bytes, held: Arc::new(held) })
+}
+
+async fn read_into(
     request: &Request,
     body: &mut RequestBody,
     app: &App,

@@ -26,6 +26,7 @@ use super::{
     observe::Exchange,
     payload::WireJson,
     reply::{Health as HealthPage, Json, JsonOrEvents, Page, Reply, Text},
+    rerank::{self, CreateRerankRequest, CreateRerankResponse},
     sse,
     tokenize::{self, DetokenizeRequest, DetokenizeResponse, Subject, TokenizeRequest, TokenizeResponse},
 };
@@ -147,6 +148,26 @@ impl V1 {
             slot.backend().embed(request).await.map_err(|error| ApiError::from(error.within("input")))?;
         exchange.counted(made.prompt_tokens);
         Ok(Reply::json(&embeddings::respond(made, &id, format))?)
+    }
+
+    /// Rerank
+    ///
+    /// Sorts documents by how well they answer a query. (An extension, in the shape of Jina, Cohere and vLLM.)
+    #[oai(path = "/rerank", method = "post", tag = "Tag::Embeddings", operation_id = "createRerank")]
+    async fn rerank(
+        &self,
+        request: &Request,
+        Secured(admitted): Secured<Admitted>,
+        body: WireJson<CreateRerankRequest>,
+    ) -> Answer<Json<CreateRerankResponse>> {
+        let exchange = super::exchange(request)?;
+        let (id, model) = self.model(&body.0.model, &exchange)?;
+        let (request, delivery) = rerank::convert(body.0)?;
+        let slot = admitted.turn(model.lease()).await?;
+        let head = Head::new("rerank-", &id, &slot.backend().card().fingerprint);
+        let scores = slot.backend().rerank(request).await.map_err(ApiError::from)?;
+        exchange.counted(scores.prompt_tokens);
+        Ok(Reply::json(&rerank::respond(scores, head.id, &id, delivery))?)
     }
 
     /// List models

@@ -39,7 +39,7 @@ macro_rules! wire_types {
     };
 }
 
-use super::{chat, completions, embeddings, error, health, models, tokenize};
+use super::{chat, completions, embeddings, error, health, models, rerank, tokenize};
 
 wire_types!(
     chat::CreateChatCompletionRequest,
@@ -49,6 +49,8 @@ wire_types!(
     completions::CreateCompletionResponse,
     embeddings::CreateEmbeddingRequest,
     embeddings::CreateEmbeddingResponse,
+    rerank::CreateRerankRequest,
+    rerank::CreateRerankResponse,
     models::ListModelsResponse,
     models::Model,
     tokenize::TokenizeRequest,

@@ -32,6 +32,22 @@ impl Footprint {
     pub fn total(&self) -> u64 {
         self.weights.saturating_add(self.kv_cache).saturating_add(self.activations)
     }
+
+    /// Why it cannot be loaded where only so many bytes are available; `limit` says where, or by whose word.
+    #[must_use]
+    pub fn refusal(&self, available: u64, limit: &str) -> String {
+        let mib = |bytes: u64| bytes.div_ceil(1 << 20);
+        let Self { weights, kv_cache, activations } = *self;
+        format!(
+            "it needs {} MiB of memory (weights {}, KV cache {}, activations {}), but {} MiB are available{limit}; \
+             take a smaller model, or lower candle.kv_cache, candle.max_batch_tokens or candle.context_length",
+            mib(self.total()),
+            mib(weights),
+            mib(kv_cache),
+            mib(activations),
+            mib(available)
+        )
+    }
 }
 
 /// What the models of the daemon take together.
@@ -129,7 +145,11 @@ impl Memory {
         let turn = if need > 0 { Some(self.turn.lock().await) } else { None };
         if turn.is_some() {
             let room = self.make_room(need, &format!("{} needs its memory", model.id())).await;
-            room.map_err(|most| refusal(footprint, most, self.limit()))?;
+            room.map_err(|most| {
+                let within = |limit: u64| format!(" within memory_budget = {} MiB", limit.div_ceil(1 << 20));
+                let within = self.limit().map(within).unwrap_or_default();
+                footprint.refusal(u64::try_from(most).unwrap_or(0), &within)
+            })?;
         }
         let mut accounts = self.accounts();
         accounts.reserved += need;
@@ -227,21 +247,6 @@ impl Memory {
 
 fn signed(bytes: u64) -> i64 {
     i64::try_from(bytes).unwrap_or(i64::MAX)
-}
-
-fn refusal(footprint: &Footprint, most: i64, limit: Option<u64>) -> String {
-    let mib = |bytes: u64| bytes.div_ceil(1 << 20);
-    let Footprint { weights, kv_cache, activations } = *footprint;
-    let budget = limit.map(|limit| format!(" within memory_budget = {} MiB", mib(limit))).unwrap_or_default();
-    format!(
-        "it needs {} MiB of memory (weights {}, KV cache {}, activations {}), but {} MiB are available{budget}; \
-         take a smaller model, or lower candle.kv_cache or candle.max_batch_tokens",
-        mib(footprint.total()),
-        mib(weights),
-        mib(kv_cache),
-        mib(activations),
-        mib(u64::try_from(most).unwrap_or(0))
-    )
 }
 
 /// Bytes that this process may still take, by `/proc/meminfo` and the limits of the control groups (cgroup v2) that it

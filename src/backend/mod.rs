@@ -10,6 +10,7 @@ pub mod echo;
 pub(crate) mod gate;
 mod lifecycle;
 pub mod memory;
+pub mod metric;
 mod model;
 pub mod passthrough;
 pub mod proxy;
@@ -25,11 +26,11 @@ pub use self::{
     registry::{Models, Registry},
 };
 
-use self::passthrough::Passthrough;
+use self::{metric::Metric, passthrough::Passthrough};
 use crate::{
     generation::{
         Chat, EmbeddingRequest, Embeddings, Error, Events, GenerationRequest, Input, Prompt, PromptText,
-        SamplingParams,
+        RerankRequest, SamplingParams, Scores,
     },
     units::Duration,
 };
@@ -220,15 +221,6 @@ pub struct ModelCard {
     pub context_length: u32,
 }
 
-/// A number that a backend tells of itself, for those who watch it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Metric {
-    /// In Prometheus's style: a counter's name ends in `_total`.
-    pub name: &'static str,
-    pub help: &'static str,
-    pub value: u64,
-}
-
 /// Serves one model.
 pub trait Backend: Send + Sync {
     fn card(&self) -> &ModelCard;
@@ -257,6 +249,11 @@ pub trait Backend: Send + Sync {
         Box::pin(std::future::ready(()))
     }
 
+    /// Whether a failure of `footprint` or `load` was one that may pass by itself, such as of a network.
+    fn may_load_later(&self) -> bool {
+        false
+    }
+
     /// What can be counted of it now.
     fn metrics(&self) -> Vec<Metric> {
         Vec::new()
@@ -267,24 +264,17 @@ pub trait Backend: Send + Sync {
     /// # Errors
     /// Why it cannot.
     fn warm_up(&self) -> BoxFuture<'_, Result<(), String>> {
-        Box::pin(async {
-            let prompt = Prompt { text: PromptText::Tokens(vec![0]), suffix: None, echo: false };
-            let sampling =
-                SamplingParams { temperature: Some(0.0), max_tokens: Some(1), ..SamplingParams::default() };
-            let input = Input::Prompt(prompt);
-            let request =
-                GenerationRequest { input, sampling, choices: 1, best_of: 1, stream: false, logprobs: None };
-            let mut events = self.generate(request).await.map_err(|error| error.to_string())?;
-            while let Some(event) = events.next().await {
-                event.map_err(|error| error.to_string())?;
-            }
-            Ok(())
-        })
+        Box::pin(first_token(|request| self.generate(request)))
     }
 
     /// `None` where nothing is computed here.
     fn heartbeat(&self) -> Option<Heartbeat> {
         None
+    }
+
+    /// Whether the configuration names files that a reload reads again, though it says the same.
+    fn reads_files_again(&self) -> bool {
+        false
     }
 
     /// What takes this one's place under a changed configuration and goes on with what it has, such as connections.
@@ -296,6 +286,10 @@ pub trait Backend: Send + Sync {
     /// Starts a generation. What can be refused is refused here, before the first event.
     fn generate(&self, _request: GenerationRequest) -> BoxFuture<'_, Result<Events, Error>> {
         Box::pin(std::future::ready(Err(Error::unsupported("model", "This model does not continue texts."))))
+    }
+
+    fn rerank(&self, _request: RerankRequest) -> BoxFuture<'_, Result<Scores, Error>> {
+        Box::pin(std::future::ready(Err(Error::unsupported("model", "This model does not score documents."))))
     }
 
     fn embed(&self, _request: EmbeddingRequest) -> BoxFuture<'_, Result<Embeddings, Error>> {
@@ -314,6 +308,23 @@ pub trait Backend: Send + Sync {
     fn passthrough(&self) -> Option<&dyn Passthrough> {
         None
     }
+}
+
+/// Asks for one token, and waits for it.
+async fn first_token<'a>(
+    generate: impl FnOnce(GenerationRequest) -> BoxFuture<'a, Result<Events, Error>>,
+) -> Result<(), String> {
+    let prompt = Prompt { text: PromptText::Tokens(vec![0]), suffix: None, echo: false };
+    let sampling =
+        SamplingParams { temperature: Some(0.0), max_tokens: Some(1), ..SamplingParams::default() };
+    let input = Input::Prompt(prompt);
+    let request =
+        GenerationRequest { input, sampling, choices: 1, best_of: 1, stream: false, logprobs: None };
+    let mut events = generate(request).await.map_err(|error| error.to_string())?;
+    while let Some(event) = events.next().await {
+        event.map_err(|error| error.to_string())?;
+    }
+    Ok(())
 }
 
 /// Text ↔ token ids, as the model sees them.

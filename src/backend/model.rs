@@ -12,8 +12,8 @@ use tokio::{sync::OwnedSemaphorePermit, time::timeout};
 #[cfg(feature = "candle")]
 use super::candle;
 use super::{
-    Backend, Config, Heartbeat, Kind, Load, Metric, ModelCard, Readiness, Requests, echo, gate::Gate,
-    lifecycle::Lifecycle, memory::Memory, proxy,
+    Backend, Config, Heartbeat, Kind, Load, ModelCard, Readiness, Requests, echo, gate::Gate,
+    lifecycle::Lifecycle, memory::Memory, metric::Metric, proxy,
 };
 use crate::{generation::Error, units::Duration};
 
@@ -254,11 +254,11 @@ impl Model {
     /// What can be counted of it now.
     #[must_use]
     pub fn metrics(&self) -> Vec<Metric> {
-        let waiting = Metric {
-            name: "sconce_model_requests_waiting",
-            help: "Requests that wait for their turn at the model, or until it is loaded.",
-            value: self.waiting.load(Relaxed),
-        };
+        let waiting = Metric::number(
+            "sconce_model_requests_waiting",
+            "Requests that wait for their turn at the model, or until it is loaded.",
+            self.waiting.load(Relaxed),
+        );
         let mut metrics = self.lifecycle.metrics();
         metrics.push(waiting);
         metrics.extend(self.backend().metrics());

@@ -10,8 +10,9 @@ use futures_util::future::try_join_all;
 use indexmap::IndexMap;
 
 use super::{
-    Config, Heartbeat, Load, Metric, ModelCard, Readiness,
+    Config, Heartbeat, Load, ModelCard, Readiness,
     memory::Memory,
+    metric::Metric,
     model::{Model, Named, Policy},
 };
 use crate::units::ByteSize;
@@ -80,7 +81,12 @@ impl Registry {
             let of_it = served.iter().filter(|(_, other)| other.base() == Some(id));
             let adapters = of_it.map(|(id, config)| (id.clone(), config.of_the_backend())).collect();
             let before = known.get(id.as_str());
-            let same = before.filter(|it| it.is_made_of(config, &adapters) && !it.lifecycle.has_failed());
+            let stays = |it: &&Arc<Model>| {
+                it.is_made_of(config, &adapters)
+                    && !it.lifecycle.has_failed()
+                    && !it.backend().reads_files_again()
+            };
+            let same = before.filter(stays);
             let id: Arc<str> = Arc::from(id.as_str());
             let model = same.cloned().unwrap_or_else(|| {
                 Arc::new(Model::new(&id, config, &adapters, created, before, &self.memory))
@@ -196,6 +202,12 @@ impl Registry {
         loaded.map(drop)
     }
 
+    /// Whether a model that failed to load may load when the daemon is started again.
+    #[must_use]
+    pub fn may_load_later(&self) -> bool {
+        self.models().values().any(|model| model.lifecycle.may_load_later())
+    }
+
     /// `NotReady`, with every reason, until each required model can serve.
     #[must_use]
     pub fn readiness(&self) -> Readiness {
@@ -214,7 +226,7 @@ impl Registry {
     /// What can be counted of all of them together.
     #[must_use]
     pub fn metrics(&self) -> Vec<Metric> {
-        let metric = |name, help, value| Metric { name, help, value };
+        let metric = Metric::number;
         let reserved = "Memory that models have, those that are loading or unloading included.";
         let mut metrics = vec![metric("sconce_memory_reserved_bytes", reserved, self.memory.reserved())];
         let budget = self.memory.limit();

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::Failure;
+use crate::bench::Device;
 
 /// What is measured.
 #[derive(Args)]
@@ -20,6 +21,9 @@ pub struct Bench {
     /// Sequences that are generated together; several numbers are several tests.
     #[arg(short, long, value_name = "NUMBER", value_delimiter = ',', default_values_t = [1])]
     sequences: Vec<usize>,
+    /// Where it runs: cpu, cuda, cuda:1 or metal, where the build has it.
+    #[arg(short, long, value_name = "NAME", default_value_t)]
+    device: Device,
     /// Threads that compute. Unset: one for each core.
     #[arg(short, long)]
     threads: Option<usize>,
@@ -42,6 +46,7 @@ impl Bench {
             generate: self.generate,
             sequences: self.sequences.clone(),
             rounds: self.rounds.max(1),
+            device: self.device,
             threads: self.threads,
             instructions: self.instructions.clone(),
         }

@@ -1,14 +1,14 @@
 //! `sconce models`.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::{Failure, Options};
+use super::{Failure, Options, cached};
 use crate::{
     backend::{
         Config, Kind,
-        candle::inspect::{Report, inspect},
+        candle::inspect::{Absent, Report, inspect, locate},
     },
     config::Loaded,
 };
@@ -16,6 +16,15 @@ use crate::{
 /// What to do with models.
 #[derive(Subcommand)]
 pub enum Command {
+    /// Download models of the Hugging Face hub into its cache, or bring them up to date.
+    ///
+    /// Without ID it takes all models of the configuration that are the hub's. What was begun is gone on with.
+    #[cfg(feature = "hub")]
+    Pull(cached::Pull),
+    /// Print the models in the cache of the Hugging Face hub.
+    List(cached::List),
+    /// Remove a model from the cache of the Hugging Face hub.
+    Remove(cached::Remove),
     /// Print what a model is, what it needs, and what its `system_fingerprint` is made of.
     ///
     /// Reads headers and hashes the weights. Without PATH it takes all models of the configuration that run on this machine.
@@ -32,7 +41,8 @@ pub struct Inspect {
 
 #[derive(Args)]
 pub(super) struct Wanted {
-    /// A model's directory, a GGUF file, or the id of a model of the configuration.
+    /// A model's directory, a GGUF file, the id of a model of the configuration, or one of the Hugging Face hub that is in
+    /// the cache.
     path: Option<PathBuf>,
     /// Print a JSON list with one object a model.
     #[arg(long)]
@@ -82,10 +92,8 @@ fn look(id: Option<&str>, config: &Config, budget: Option<u64>) -> Result<Report
     if let (Some(id), Some(base)) = (id, config.base()) {
         return Err(Failure::Model(format!("'{id}' is an adapter of '{base}', which can be looked at")));
     }
-    if let Some(path) = config.candle.source.as_deref().filter(|path| !path.exists()) {
-        return Err(Failure::NoInput(absent(path, id)));
-    }
-    inspect(id, config, budget).map_err(|reason| {
+    let path = locate(id, config).map_err(|absent| Failure::NoInput(told(&absent, id)))?;
+    inspect(id, &path, config, budget).map_err(|reason| {
         Failure::Model(match id {
             Some(id) => format!("the model '{id}' cannot be served: {reason}"),
             None => reason,
@@ -93,9 +101,15 @@ fn look(id: Option<&str>, config: &Config, budget: Option<u64>) -> Result<Report
     })
 }
 
-fn absent(path: &Path, id: Option<&str>) -> String {
-    match id {
-        Some(id) => format!("the model '{id}' is to be at {}, where nothing is", path.display()),
-        None => format!("{}: neither a path nor a model of the configuration", path.display()),
+fn told(absent: &Absent, id: Option<&str>) -> String {
+    match (absent, id) {
+        (Absent::Path(path), Some(id)) => {
+            format!("the model '{id}' is to be at {}, where nothing is", path.display())
+        }
+        (Absent::Path(path), None) => {
+            format!("{}: neither a path nor a model of the configuration", path.display())
+        }
+        (absent, Some(id)) => format!("the model '{id}': {absent}"),
+        (absent, None) => absent.to_string(),
     }
 }

@@ -126,7 +126,7 @@ impl Check<'_> {
 
     fn proxy(&mut self, at: &[&str], model: &backend::Config) {
         if model.backend == backend::Kind::Proxy
-            && let Some((key, what)) = model.proxy.missing()
+            && let Some((key, what)) = model.proxy.fault()
         {
             self.report(&[at, &["proxy"], &key].concat(), what);
         }

@@ -2,13 +2,15 @@
 //!
 //! A [`Request`] is queued by [`Engine::submit`]; the thread ([`runner`](self)) asks the [`scheduler`] what runs next,
 //! hands it to the model, draws a token from each row of logits ([`sampler`]) and tells the request's [`Generation`].
-//! The scheduler gives sequences their blocks of the [`kv_cache`].
+//! The scheduler gives sequences their blocks of the [`kv_cache`]. Models that make vectors of texts have a thread of another
+//! kind, the [`Batcher`].
 //!
 //! The promise: an answer depends on its request alone, seed included. Not on its neighbours, on how its prompt was cut
 //! into chunks, on whether it was preempted or found a prefix. The model keeps it for the logits ([`Forward`]); here it
 //! rests on [`random`], whose numbers depend on their place only, and on [`math`], which rounds alike everywhere.
 
 mod active;
+mod batcher;
 mod generation;
 pub mod kv_cache;
 pub mod logprobs;
@@ -43,6 +45,7 @@ use runner::{Command, Runner, Submission};
 use scheduler::{Limits, Scheduler};
 use stats::Counters;
 
+pub use batcher::{Batcher, BatcherStats, Text, Vectors};
 pub use generation::{Event, Failure, Generation};
 pub use request::{Request, SubmitError};
 pub use runner::Stop;

@@ -16,6 +16,7 @@ pub enum Activation {
     /// x/2 · (1 + tanh(√(2/π) · (x + 0.044715 x³))), Hendrycks & Gimpel 2016.
     GeluTanh,
     Relu,
+    Tanh,
     /// Of a pair only: gate · sigmoid(1.702 gate) · (up + 1), the gate at most 7 and up within ±7
     /// (`modeling_gpt_oss.py`, `GptOssExperts`).
     GptOss,
@@ -86,6 +87,7 @@ fn activate<S: Simd>(s: S, activation: Activation, x: S::Lanes) -> S::Lanes {
         Activation::Silu => s.mul(x, math::sigmoid(s, x)),
         Activation::GptOss => s.mul(x, math::sigmoid(s, s.mul(x, s.splat(1.702)))),
         Activation::Relu => s.max(s.splat(0.0), x),
+        Activation::Tanh => math::tanh(s, x),
         Activation::Gelu => s.mul(x, math::normal(s, x)),
         Activation::GeluTanh => {
             let cube = s.mul(s.mul(x, x), x);

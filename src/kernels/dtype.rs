@@ -44,6 +44,11 @@ impl Dtype {
     /// # Panics
     /// When the bytes end before.
     pub fn widen(self, bytes: &[u8], first: usize, out: &mut [f32]) {
+        if self == Self::F32 {
+            let bytes = &bytes[first * 4..(first + out.len()) * 4];
+            let values = bytes.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes));
+            return out.iter_mut().zip(values).for_each(|(out, value)| *out = value);
+        }
         let Self::Quantized(kind) = self else {
             return out.iter_mut().enumerate().for_each(|(i, out)| *out = self.read(bytes, first + i));
         };

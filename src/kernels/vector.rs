@@ -54,3 +54,25 @@ impl Kernel for Sigmoid<'_> {
         }
     }
 }
+
+/// Divides by the length, or by 1e-12 where that is more (`torch.nn.functional.normalize`). Squares are added in 16 lanes
+/// by index.
+pub struct UnitLength<'a>(pub &'a mut [f32]);
+
+impl Kernel for UnitLength<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let mut squares = s.splat(0.0);
+        for x in self.0.chunks(LANES) {
+            let x = s.load_part(x);
+            squares = s.mul_add(x, x, squares);
+        }
+        let length = s.splat(s.sum(squares).sqrt().max(1e-12));
+        for x in self.0.chunks_mut(LANES) {
+            let y = s.div(s.load_part(x), length);
+            s.store_part(y, x);
+        }
+    }
+}

@@ -11,7 +11,12 @@ use std::{
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::{builder::Linear, error::LoadError, safetensors::Directory, tensors::Tensors};
+use super::{
+    builder::{Linear, Pack},
+    error::LoadError,
+    safetensors::Directory,
+    tensors::Tensors,
+};
 use crate::kernels::{Aligned, Cpu, Dtype, Matrix, Row, vector::add_row};
 
 const CONFIG: &str = "adapter_config.json";
@@ -149,12 +154,12 @@ impl Adapter {
     ///
     /// # Errors
     /// When one of the two tensors is missing or of another shape.
-    pub(super) fn term(
+    pub(super) fn term<P: Pack>(
         &self,
-        cpu: &Cpu,
+        packer: &P,
         layer: &Layer<'_>,
         used: &mut Vec<String>,
-    ) -> Result<Option<Term>, LoadError> {
+    ) -> Result<Option<Term<P::Matrix>>, LoadError> {
         let Layer { name, outputs, inputs, first, order } = *layer;
         let names = ["A", "B"].map(|side| format!("{PREFIX}{name}.lora_{side}.weight"));
         if names.iter().all(|name| self.tensors.shape(name).is_none()) {
@@ -174,8 +179,8 @@ impl Adapter {
         used.extend(names);
         let in_order: Vec<usize> = (0..self.rank).collect();
         Ok(Some(Term {
-            a: pack(cpu, &a, inputs, &in_order),
-            b: pack(cpu, &b, self.rank, order),
+            a: pack(packer, &a, inputs, &in_order)?,
+            b: pack(packer, &b, self.rank, order)?,
             scale: self.scale,
             first,
         }))
@@ -203,10 +208,10 @@ impl Adapter {
 }
 
 /// Rows of `values` [rows, width] in that order, packed in f32 whatever the file had: they are few.
-fn pack(cpu: &Cpu, values: &[f32], width: usize, order: &[usize]) -> Matrix {
+fn pack<P: Pack>(packer: &P, values: &[f32], width: usize, order: &[usize]) -> Result<P::Matrix, LoadError> {
     let data: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
     let row = |&row: &usize| Row { data: &data, dtype: Dtype::F32, first: row * width, step: 1 };
-    Matrix::pack(cpu, width, &order.iter().map(row).collect::<Vec<_>>())
+    packer.pack(width, &order.iter().map(row).collect::<Vec<_>>())
 }
 
 /// A linear layer as a part of a product.
@@ -221,9 +226,9 @@ pub(super) struct Layer<'a> {
 }
 
 /// One adapter's part in one product.
-pub(super) struct Term {
-    a: Matrix,
-    b: Matrix,
+pub(super) struct Term<M = Matrix> {
+    a: M,
+    b: M,
     scale: f32,
     /// The first of the columns that it adds to.
     first: usize,

@@ -7,7 +7,7 @@ use std::{
 
 use super::{
     adapter::{Adapter, Layer, Term},
-    description::{Attention, FusedOrder, HeadNorm, Linear as LinearName, Norm as NormName, Projections},
+    description::{FusedOrder, HeadLayout, HeadNorm, Linear as LinearName, Norm as NormName, Projections},
     error::LoadError,
     tensors::{Tensor, Tensors},
 };
@@ -17,19 +17,36 @@ use crate::kernels::{Cpu, Matrix, Row, norm::Norm};
 const IGNORED: [&str; 5] =
     [".rotary_emb.inv_freq", ".attn.bias", ".attn.masked_bias", ".attention.bias", ".attention.masked_bias"];
 
+/// What keeps matrices, in a form of its own.
+pub(super) trait Pack {
+    type Matrix;
+    /// A matrix of `k` inputs, each of its outputs a row of as many weights.
+    fn pack(&self, k: usize, rows: &[Row<'_>]) -> Result<Self::Matrix, LoadError>;
+}
+
+impl Pack for Cpu {
+    type Matrix = Matrix;
+
+    fn pack(&self, k: usize, rows: &[Row<'_>]) -> Result<Matrix, LoadError> {
+        Ok(Matrix::pack(self, k, rows))
+    }
+}
+
 /// A packed matrix and its bias.
-pub(super) struct Linear {
-    pub(super) matrix: Matrix,
+pub(super) struct Linear<M = Matrix> {
+    pub(super) matrix: M,
     pub(super) bias: Option<Vec<f32>>,
     /// What each adapter adds, by its number; empty where there is none.
-    pub(super) adapters: Vec<Vec<Term>>,
+    pub(super) adapters: Vec<Vec<Term<M>>>,
+}
+
+impl<M> Linear<M> {
+    pub(super) fn new(matrix: M, bias: Option<Vec<f32>>) -> Self {
+        Self { matrix, bias, adapters: Vec::new() }
+    }
 }
 
 impl Linear {
-    pub(super) fn new(matrix: Matrix, bias: Option<Vec<f32>>) -> Self {
-        Self { matrix, bias, adapters: Vec::new() }
-    }
-
     /// `x` [rows, inputs] into `out` [rows, outputs].
     pub(super) fn apply(&self, cpu: &Cpu, x: &[f32], out: &mut [f32]) {
         self.matrix.matmul(cpu, x, self.bias.as_deref(), out);
@@ -37,10 +54,11 @@ impl Linear {
 }
 
 /// Takes tensors by name, checks their shapes and remembers which were used.
-pub(super) struct Builder<'a> {
-    pub(super) cpu: &'a Cpu,
+pub(super) struct Builder<'a, P: Pack = Cpu> {
+    packer: &'a P,
     tensors: &'a dyn Tensors,
     adapters: &'a [Adapter],
+    prefix: &'static str,
     /// Taken off the names that the description gives.
     strip: &'static str,
     transposed: bool,
@@ -50,21 +68,23 @@ pub(super) struct Builder<'a> {
     adapts: Cell<bool>,
 }
 
-impl<'a> Builder<'a> {
+impl<'a, P: Pack> Builder<'a, P> {
     /// Checkpoints of the bare decoder lack `prefix`: names go without it when no tensor has it.
     pub(super) fn new(
-        cpu: &'a Cpu,
+        packer: &'a P,
         tensors: &'a dyn Tensors,
         adapters: &'a [Adapter],
         prefix: &'static str,
         transposed: bool,
     ) -> Self {
         let bare = !tensors.names().iter().any(|name| name.starts_with(prefix));
+        let strip = if bare { prefix } else { "" };
         Self {
-            cpu,
+            packer,
             tensors,
             adapters,
-            strip: if bare { prefix } else { "" },
+            prefix,
+            strip,
             transposed,
             used: RefCell::default(),
             used_by_adapters: RefCell::new(vec![Vec::new(); adapters.len()]),
@@ -78,6 +98,11 @@ impl<'a> Builder<'a> {
         let built = build();
         self.adapts.set(before);
         built
+    }
+
+    /// A stored name without the prefix that checkpoints of more than the bare model have.
+    fn bare<'n>(&self, name: &'n str) -> &'n str {
+        name.strip_prefix(self.prefix).unwrap_or(name)
     }
 
     /// The tensor of that shape.
@@ -110,16 +135,16 @@ impl<'a> Builder<'a> {
         head: &LinearName,
         vocabulary: usize,
         hidden: usize,
-    ) -> Result<Linear, LoadError> {
+    ) -> Result<Linear<P::Matrix>, LoadError> {
         let table = self.tensor(&format!("{}.weight", head.name), &[vocabulary, hidden])?;
         let bias = head.bias.then(|| self.vector(&format!("{}.bias", head.name), vocabulary)).transpose()?;
-        Ok(Linear::new(self.pack(&table, vocabulary, hidden), bias))
+        Ok(Linear::new(self.pack(&table, vocabulary, hidden)?, bias))
     }
 
     /// A matrix of a table's rows.
-    pub(super) fn pack(&self, table: &Tensor, rows: usize, width: usize) -> Matrix {
+    pub(super) fn pack(&self, table: &Tensor, rows: usize, width: usize) -> Result<P::Matrix, LoadError> {
         let row = |i| Row { data: &table.bytes, dtype: table.dtype, first: i * width, step: 1 };
-        Matrix::pack(self.cpu, width, &(0..rows).map(row).collect::<Vec<_>>())
+        self.packer.pack(width, &(0..rows).map(row).collect::<Vec<_>>())
     }
 
     pub(super) fn vector(&self, name: &str, len: usize) -> Result<Vec<f32>, LoadError> {
@@ -127,7 +152,11 @@ impl<'a> Builder<'a> {
     }
 
     /// One product of several linear layers of the same input; each comes with its number of outputs.
-    pub(super) fn linear(&self, parts: &[(&LinearName, usize)], inputs: usize) -> Result<Linear, LoadError> {
+    pub(super) fn linear(
+        &self,
+        parts: &[(&LinearName, usize)],
+        inputs: usize,
+    ) -> Result<Linear<P::Matrix>, LoadError> {
         let outputs = parts.iter().map(|(_, outputs)| outputs).sum();
         self.permuted(parts, inputs, (0..outputs).collect())
     }
@@ -138,7 +167,7 @@ impl<'a> Builder<'a> {
         parts: &[(&LinearName, usize)],
         inputs: usize,
         order: Vec<usize>,
-    ) -> Result<Linear, LoadError> {
+    ) -> Result<Linear<P::Matrix>, LoadError> {
         let mut tensors = Vec::new();
         let mut biases = Vec::new();
         for (linear, outputs) in parts {
@@ -167,7 +196,7 @@ impl<'a> Builder<'a> {
         let bias = parts.iter().any(|(linear, _)| linear.bias);
         let bias = bias.then(|| order.iter().map(|&i| biases[i]).collect());
         let adapters = self.adapted(parts, inputs, &order)?;
-        Ok(Linear { adapters, ..Linear::new(Matrix::pack(self.cpu, inputs, &rows), bias) })
+        Ok(Linear { adapters, ..Linear::new(self.packer.pack(inputs, &rows)?, bias) })
     }
 
     /// What each adapter adds to a product of these parts. Parts stay in one piece, in whatever order within.
@@ -176,7 +205,7 @@ impl<'a> Builder<'a> {
         parts: &[(&LinearName, usize)],
         inputs: usize,
         order: &[usize],
-    ) -> Result<Vec<Vec<Term>>, LoadError> {
+    ) -> Result<Vec<Vec<Term<P::Matrix>>>, LoadError> {
         if !self.adapts.get() {
             return Ok(Vec::new());
         }
@@ -187,7 +216,7 @@ impl<'a> Builder<'a> {
             for (linear, outputs) in parts {
                 let own: Vec<usize> = order[first..first + outputs].iter().map(|row| row - first).collect();
                 let layer = Layer { name: &linear.name, outputs: *outputs, inputs, first, order: &own };
-                terms.extend(adapter.term(self.cpu, &layer, used)?);
+                terms.extend(adapter.term(self.packer, &layer, used)?);
                 first += outputs;
             }
             Ok(terms)
@@ -196,10 +225,14 @@ impl<'a> Builder<'a> {
     }
 
     /// Queries, keys and values of all heads, in this order.
-    pub(super) fn projections(&self, attention: &Attention, hidden: usize) -> Result<Linear, LoadError> {
-        let Attention { heads, kv_heads, head_dim, .. } = *attention;
+    pub(super) fn projections(
+        &self,
+        projections: &Projections,
+        HeadLayout { heads, kv_heads, head_dim }: HeadLayout,
+        hidden: usize,
+    ) -> Result<Linear<P::Matrix>, LoadError> {
         let (queries, keys) = (heads * head_dim, kv_heads * head_dim);
-        match &attention.projections {
+        match projections {
             Projections::Separate { query, key, value } => {
                 self.linear(&[(query, queries), (key, keys), (value, keys)], hidden)
             }
@@ -219,6 +252,44 @@ impl<'a> Builder<'a> {
                 self.permuted(&[(linear, queries + 2 * keys)], hidden, order)
             }
         }
+    }
+
+    /// The two products of each of gpt-oss's experts. It keeps all in one tensor, with the rows of gate and up in turn;
+    /// here the gate's come first.
+    pub(super) fn stacked_experts(
+        &self,
+        name: &str,
+        [count, hidden, inner]: [usize; 3],
+        outputs_first: bool,
+    ) -> Result<Vec<[Linear<P::Matrix>; 2]>, LoadError> {
+        let tensor = |part: &str, [outputs, inputs]: [usize; 2]| {
+            let shape = if outputs_first { [count, outputs, inputs] } else { [count, inputs, outputs] };
+            self.tensor(&format!("{name}.{part}"), &shape)
+        };
+        let up = tensor("gate_up_proj", [2 * inner, hidden])?;
+        let down = tensor("down_proj", [hidden, inner])?;
+        let up_bias = self.tensor(&format!("{name}.gate_up_proj_bias"), &[count, 2 * inner])?.values();
+        let down_bias = self.tensor(&format!("{name}.down_proj_bias"), &[count, hidden])?.values();
+        let gates_first: Vec<usize> =
+            (0..inner).map(|i| 2 * i).chain((0..inner).map(|i| 2 * i + 1)).collect();
+        let in_order: Vec<usize> = (0..hidden).collect();
+        let linear = |tensor: &Tensor, bias: &[f32], expert: usize, order: &[usize], inputs: usize| {
+            let outputs = order.len();
+            let row = |&row: &usize| {
+                let within = if outputs_first { row * inputs } else { row };
+                let step = if outputs_first { 1 } else { outputs };
+                let first = expert * outputs * inputs + within;
+                Row { data: &tensor.bytes, dtype: tensor.dtype, first, step }
+            };
+            let matrix = self.packer.pack(inputs, &order.iter().map(row).collect::<Vec<_>>())?;
+            let bias = order.iter().map(|row| bias[expert * outputs + row]).collect();
+            Ok::<_, LoadError>(Linear::new(matrix, Some(bias)))
+        };
+        let expert = |e: usize| {
+            let up = linear(&up, &up_bias, e, &gates_first, hidden)?;
+            Ok([up, linear(&down, &down_bias, e, &in_order, inner)?])
+        };
+        (0..count).map(expert).collect()
     }
 
     pub(super) fn norm(&self, norm: &NormName, width: usize) -> Result<Norm, LoadError> {
@@ -264,16 +335,17 @@ impl<'a> Builder<'a> {
         }))
     }
 
-    /// Fails when tensors are left over: the model would not be what its file says.
-    pub(super) fn finish(self, tied_head: Option<&str>) -> Result<(), LoadError> {
+    /// Fails when tensors are left over: the model would not be what its file says. Those that begin as one of `unused`
+    /// do, behind the prefix, are known to be of no use.
+    pub(super) fn finish(self, unused: &[&str]) -> Result<(), LoadError> {
         for (adapter, used) in self.adapters.iter().zip(&*self.used_by_adapters.borrow()) {
             adapter.finish(used)?;
         }
-        let used = self.used.into_inner();
+        let used = self.used.borrow();
         let known = |name: &String| {
             used.contains(name)
                 || IGNORED.iter().any(|ending| name.ends_with(ending))
-                || tied_head.is_some_and(|head| name.strip_suffix(".weight") == Some(head))
+                || unused.iter().any(|start| self.bare(name).starts_with(start))
         };
         let extra: Vec<String> = self.tensors.names().into_iter().filter(|name| !known(name)).collect();
         if extra.is_empty() {

@@ -103,6 +103,11 @@ impl Config {
         }
     }
 
+    /// Keys in it.
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     pub(super) fn find_number(&self, key: &str) -> Result<Option<f64>, ConfigError> {
         self.typed(key, "a number", Value::as_f64)
     }

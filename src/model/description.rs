@@ -85,6 +85,14 @@ pub(super) enum Projections {
     Fused { linear: Linear, order: FusedOrder },
 }
 
+/// Heads of a layer of attention.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct HeadLayout {
+    pub(super) heads: usize,
+    pub(super) kv_heads: usize,
+    pub(super) head_dim: usize,
+}
+
 #[derive(Debug, Clone)]
 pub(super) struct Attention {
     pub(super) heads: usize,
@@ -171,6 +179,12 @@ impl Description {
     /// Changes every layer.
     pub(super) fn each(&mut self, mut change: impl FnMut(usize, &mut Layer)) {
         self.layers.iter_mut().enumerate().for_each(|(i, layer)| change(i, layer));
+    }
+}
+
+impl Attention {
+    pub(super) fn layout(&self) -> HeadLayout {
+        HeadLayout { heads: self.heads, kv_heads: self.kv_heads, head_dim: self.head_dim }
     }
 }
 

@@ -20,4 +20,7 @@ pub enum LoadError {
     Shape { name: String, found: Vec<usize>, expected: Vec<usize> },
     #[error("tensor {name} is of type {dtype}, which is not supported")]
     Dtype { name: String, dtype: String },
+    /// A device that is not there, or what it said while the weights were put on it.
+    #[error("the device: {0}")]
+    Device(String),
 }

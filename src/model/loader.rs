@@ -1,9 +1,11 @@
 //! From a path to a model: headers first, then the memory it will take, then the weights.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+#[cfg(feature = "tensors")]
+use super::device;
 use super::{
-    Forward,
+    Device, Forward, Task,
     adapter::Adapter,
     architectures,
     config::Config,
@@ -28,15 +30,21 @@ pub struct Options {
     pub kv: KvType,
     /// The instructions that compute.
     pub isa: Isa,
+    /// What the model is wanted for. Unset: what its files say.
+    pub task: Option<Task>,
+    /// Where the forward pass runs. On others than the CPU, threads and instructions only convert weights and choose
+    /// experts, and the KV cache keeps what the weights are kept in.
+    pub device: Device,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { threads: 1, context_length: None, kv: KvType::F32, isa: Isa::detect() }
+        let (isa, device) = (Isa::detect(), Device::Cpu);
+        Self { threads: 1, context_length: None, kv: KvType::F32, isa, device, task: None }
     }
 }
 
-/// Bytes that a model will take, known from the headers.
+/// Bytes that a model will take where it runs, known from the headers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Memory {
     /// Files that are mapped. The system may drop their pages: of an untied embedding only the used rows stay.
@@ -47,6 +55,8 @@ pub struct Memory {
     pub block: u64,
     /// Activations, for each row of a step's batch.
     pub row: u64,
+    /// What a step takes besides, whatever its rows.
+    pub step: u64,
 }
 
 /// A model whose headers have been read.
@@ -60,7 +70,12 @@ pub struct Model {
 pub(super) type Progress = dyn Fn(usize, usize) + Send;
 
 pub(super) enum Source {
-    Directory { config: Config, tensors: Directory },
+    Directory {
+        /// `None`: inside the program.
+        path: Option<PathBuf>,
+        config: Config,
+        tensors: Directory,
+    },
     Gguf(Gguf),
 }
 
@@ -70,7 +85,8 @@ pub(super) enum Source {
 /// When a file is missing or malformed.
 pub fn open(path: &Path) -> Result<Model, LoadError> {
     let source = if path.is_dir() {
-        Source::Directory { config: Config::read(path)?, tensors: Directory::open(path)? }
+        let (config, tensors) = (Config::read(path)?, Directory::open(path)?);
+        Source::Directory { path: Some(path.to_owned()), config, tensors }
     } else {
         Source::Gguf(Gguf::open(path)?)
     };
@@ -82,13 +98,25 @@ pub fn open(path: &Path) -> Result<Model, LoadError> {
 /// # Errors
 /// When one of them is malformed.
 pub fn open_embedded(config: &str, weights: &'static [u8]) -> Result<Model, LoadError> {
-    let source = Source::Directory { config: Config::parse(config)?, tensors: Directory::embedded(weights)? };
+    let (config, tensors) = (Config::parse(config)?, Directory::embedded(weights)?);
+    let source = Source::Directory { path: None, config, tensors };
     Ok(Model { source, adapters: Vec::new(), progress: Box::new(|_, _| {}) })
 }
 
 impl Model {
     pub(super) fn source(&self) -> &Source {
         &self.source
+    }
+
+    pub(super) fn config(&self) -> &Config {
+        match &self.source {
+            Source::Directory { config, .. } => config,
+            Source::Gguf(gguf) => &gguf.config,
+        }
+    }
+
+    pub(super) fn progress(&self) -> &Progress {
+        &*self.progress
     }
 
     /// `progress` hears, while [`load`](Self::load) works, how many layers are packed and of how many.
@@ -143,48 +171,63 @@ impl Model {
     /// # Errors
     /// When the configuration cannot be served.
     pub fn memory(&self, options: &Options) -> Result<Memory, LoadError> {
+        match self.task(options)? {
+            Task::Generate => self.decoder_memory(options),
+            Task::Embed | Task::Rerank => self.encode_memory(options),
+        }
+    }
+
+    fn decoder_memory(&self, options: &Options) -> Result<Memory, LoadError> {
         let description = self.describe(options)?;
         let tensors = self.tensors();
+        #[cfg(feature = "tensors")]
+        if options.device != Device::Cpu {
+            return Ok(device::tensors::memory(&description, tensors, options.device));
+        }
         let embedding = format!("{}.weight", description.embedding.tokens);
         let bare = embedding.strip_prefix(description.prefix).unwrap_or(&embedding);
         let in_place = |name: &str| description.head.is_some() && (name == embedding || name == bare);
         let loaded = tensors.names().into_iter().filter(|name| !in_place(name));
-        let packed = |name: String| {
-            let (dtype, shape) = tensors.shape(&name)?;
-            Some(match shape {
-                [outer @ .., n, k] => outer.iter().product::<usize>() * Matrix::bytes(*n, *k, dtype),
-                vector => vector.iter().product::<usize>() * size_of::<f32>(),
-            } as u64)
-        };
         Ok(Memory {
             mapped: tensors.bytes(),
-            weights: loaded.filter_map(packed).sum::<u64>()
+            weights: loaded.filter_map(|name| packed_bytes(tensors, &name)).sum::<u64>()
                 + self.adapters.iter().map(Adapter::bytes).sum::<u64>(),
             block: decoder::block_bytes(&description, options.kv) as u64,
-            row: row_bytes(&description),
+            row: row_bytes(&description) + (description.vocabulary * size_of::<f32>()) as u64,
+            step: 0,
         })
     }
 
-    /// Packs the weights.
+    /// Packs the weights of a model that continues texts, or puts them on the device.
     ///
     /// # Errors
-    /// When a tensor is missing, has another shape than the configuration says, or has no place in the architecture.
+    /// When a tensor is missing, has another shape than the configuration says, or has no place in the architecture; when the
+    /// device is not there or has not the memory.
     pub fn load(self, options: &Options) -> Result<Box<dyn Forward>, LoadError> {
         let description = self.describe(options)?;
         let cpu = Cpu::new(options.isa, options.threads);
-        Ok(Box::new(Decoder::build(
-            cpu,
-            &description,
-            self.tensors(),
-            &self.adapters,
-            options.kv,
-            &*self.progress,
-        )?))
+        #[cfg(feature = "tensors")]
+        if let Some(device) = options.device.open()? {
+            let (tensors, progress) = (self.tensors(), &*self.progress);
+            let packer = device::tensors::Packer::new(device, cpu, &description, tensors);
+            return Ok(Box::new(device::tensors::Decoder::build(packer, &description, tensors, progress)?));
+        }
+        let (tensors, adapters, progress) = (self.tensors(), &self.adapters[..], &*self.progress);
+        Ok(Box::new(Decoder::build(cpu, &description, tensors, adapters, options.kv, false, progress)?))
     }
 }
 
-/// The widest layer's buffers, the residual stream's and the logits'.
-fn row_bytes(description: &Description) -> u64 {
+/// Bytes that a tensor takes once it is packed.
+pub(super) fn packed_bytes(tensors: &dyn Tensors, name: &str) -> Option<u64> {
+    let (dtype, shape) = tensors.shape(name)?;
+    Some(match shape {
+        [outer @ .., n, k] => outer.iter().product::<usize>() * Matrix::bytes(*n, *k, dtype),
+        vector => vector.iter().product::<usize>() * size_of::<f32>(),
+    } as u64)
+}
+
+/// The widest layer's buffers and the residual stream's.
+pub(super) fn row_bytes(description: &Description) -> u64 {
     let layer = |layer: &super::description::Layer| {
         let attention = &layer.attention;
         let qkv = (2 * attention.heads + 2 * attention.kv_heads) * attention.head_dim;
@@ -200,5 +243,5 @@ fn row_bytes(description: &Description) -> u64 {
         qkv + 3 * inner
     };
     let widest = description.layers.iter().map(layer).max().unwrap_or(0);
-    ((widest + 6 * description.hidden + description.vocabulary) * size_of::<f32>()) as u64
+    ((widest + 6 * description.hidden) * size_of::<f32>()) as u64
 }

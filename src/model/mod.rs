@@ -1,6 +1,6 @@
 //! Models: from a directory or a file to the logits of the next token.
 //!
-//! The engine knows a model by [`Forward`] alone. A directory or a GGUF file becomes one like this:
+//! The engine knows a model by [`Forward`] or [`Encode`] alone. A directory or a GGUF file becomes one like this:
 //!
 //! `model::open(path)?` reads headers; `.memory(&options)?` tells what it will take; `.load(&options)?` packs the weights.
 //!
@@ -10,8 +10,10 @@
 //! - `tensors`, `safetensors`, `gguf`: named tensors and where they come from.
 //! - `summary`: what the headers tell.
 //! - `builder`: from named tensors to packed weights.
-//! - `decoder`: the forward pass, one for all.
-//! - [`adapter`]: what a LoRA adapter adds to it.
+//! - `decoder`: the forward pass, one for all that continue texts; [`adapter`]: what a LoRA adapter adds to it;
+//!   [`device`]: the same on candle's devices. `encoder`: that of those that see a text whole.
+//! - `pooling`: from hidden states to one vector, as sentence-transformers' files say. `encode`: what the engine must know
+//!   of models that make one.
 //! - [`loader`]: all of it together.
 
 pub mod adapter;
@@ -20,9 +22,15 @@ mod builder;
 pub mod config;
 mod decoder;
 mod description;
+pub mod device;
+mod encode;
+mod encoder;
 mod error;
 mod gguf;
 pub mod loader;
+mod mlp;
+mod pooled;
+mod pooling;
 mod rope;
 mod safetensors;
 mod summary;
@@ -30,7 +38,9 @@ mod tensors;
 
 pub use crate::kernels::{Isa, attention::KvType, heap::trim as trim_heap, pool::cores};
 pub use adapter::Adapter;
-pub use architectures::supported;
+pub use architectures::{supported, supported_encoders};
+pub use device::Device;
+pub use encode::{Encode, EncodeShape, Sequence, Task};
 pub use error::LoadError;
 pub use gguf::{TextMetadata, WrongKind};
 pub use loader::{Memory, Model, Options, open, open_embedded};
@@ -85,6 +95,6 @@ pub trait Forward: Send {
 
     /// Runs a ragged batch. Returns the logits of the wanted rows, `vocabulary` values each, in the chunks' order and
     /// within a chunk in the tokens' order. Each row's bits depend on its own sequence alone: not on the rest of the
-    /// batch, the chunking, the blocks' numbers or the number of threads.
+    /// batch, the chunking, the blocks' numbers or the number of threads. (Not so on another [`Device`] than the CPU.)
     fn forward(&mut self, chunks: &[Chunk<'_>]) -> Result<Vec<f32>, ForwardError>;
 }

@@ -1,13 +1,16 @@
 //! What a model is, told from its headers.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{collections::BTreeMap, path::PathBuf};
 
 use serde::Serialize;
 
 use super::{
-    LoadError, Model, Options,
-    description::{FeedForward, Layer},
+    LoadError, Model, Options, Task,
+    description::{Description, FeedForward, Layer},
+    encoder::description::Description as EncoderDescription,
     loader::Source,
+    pooled::Described,
+    pooling::Description as Pooling,
 };
 
 /// A model's size and shape.
@@ -15,6 +18,10 @@ use super::{
 pub struct Summary {
     /// `safetensors` or `gguf`.
     pub format: &'static str,
+    pub task: Task,
+    /// How hidden states become a vector, where they do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pooling: Option<String>,
     /// As Hugging Face's `model_type` has it.
     pub architecture: String,
     /// Numbers in all tensors, as stored.
@@ -53,7 +60,19 @@ impl Model {
     /// # Errors
     /// When the configuration cannot be served.
     pub fn summary(&self, options: &Options) -> Result<Summary, LoadError> {
-        let description = self.describe(options)?;
+        let task = self.task(options)?;
+        let (layers, pooling) = match task {
+            Task::Generate => (Layers::of_decoder(&self.describe(options)?), None),
+            Task::Embed | Task::Rerank => {
+                let (described, pooling) = self.describe_pooled(options)?;
+                let pooling = (task == Task::Embed).then(|| pooling.to_string());
+                let layers = match described {
+                    Described::Encoder(encoder) => Layers::of_encoder(&encoder),
+                    Described::Decoder(decoder) => Layers::of_decoder(&decoder),
+                };
+                (layers, pooling)
+            }
+        };
         let tensors = self.tensors();
         let mut elements = BTreeMap::<String, Elements>::new();
         for stored in tensors.names().iter().filter_map(|name| tensors.stored(name)) {
@@ -62,35 +81,81 @@ impl Model {
             sum.parameters += stored.parameters;
             sum.bytes += stored.bytes;
         }
-        let layers = &description.layers;
-        let count = |wanted: fn(&Layer) -> bool| layers.iter().filter(|layer| wanted(layer)).count();
-        let widest = |of: fn(&Layer) -> usize| layers.iter().map(of).max().unwrap_or(0);
         let (format, config) = match self.source() {
             Source::Directory { config, .. } => ("safetensors", config),
             Source::Gguf(gguf) => ("gguf", &gguf.config),
         };
+        let Layers { count, hidden, heads, kv_heads, sliding, experts, vocabulary, context_length } = layers;
         Ok(Summary {
             format,
+            task,
+            pooling,
             architecture: config.model_type()?.to_owned(),
             parameters: elements.values().map(|sum| sum.parameters).sum(),
             elements,
-            layers: layers.len(),
-            hidden: description.hidden,
-            heads: widest(|layer| layer.attention.heads),
-            kv_heads: widest(|layer| layer.attention.kv_heads),
-            sliding_layers: count(|layer| layer.attention.window.is_some()),
-            expert_layers: count(|layer| matches!(layer.feed_forward, FeedForward::Experts(_))),
-            vocabulary: description.vocabulary,
-            context_length: description.context_length,
+            layers: count,
+            hidden,
+            heads,
+            kv_heads,
+            sliding_layers: sliding,
+            expert_layers: experts,
+            vocabulary,
+            context_length,
         })
     }
 
-    /// The files that hold the weights, by name.
+    /// The files that hold the weights, by name, and those that say what follows the hidden states.
     #[must_use]
-    pub fn files(&self) -> Vec<&Path> {
+    pub fn files(&self) -> Vec<PathBuf> {
         match self.source() {
-            Source::Directory { tensors, .. } => tensors.files().collect(),
-            Source::Gguf(gguf) => vec![gguf.path()],
+            Source::Directory { path, tensors, .. } => {
+                let pooling = path.as_deref().map(Pooling::files).unwrap_or_default();
+                tensors.files().map(Into::into).chain(pooling).collect()
+            }
+            Source::Gguf(gguf) => vec![gguf.path().to_owned()],
+        }
+    }
+}
+
+/// What is told of a decoder or an encoder.
+struct Layers {
+    count: usize,
+    hidden: usize,
+    heads: usize,
+    kv_heads: usize,
+    sliding: usize,
+    experts: usize,
+    vocabulary: usize,
+    context_length: usize,
+}
+
+impl Layers {
+    fn of_decoder(description: &Description) -> Self {
+        let layers = &description.layers;
+        let count = |wanted: fn(&Layer) -> bool| layers.iter().filter(|layer| wanted(layer)).count();
+        let widest = |of: fn(&Layer) -> usize| layers.iter().map(of).max().unwrap_or(0);
+        Self {
+            count: layers.len(),
+            hidden: description.hidden,
+            heads: widest(|layer| layer.attention.heads),
+            kv_heads: widest(|layer| layer.attention.kv_heads),
+            sliding: count(|layer| layer.attention.window.is_some()),
+            experts: count(|layer| matches!(layer.feed_forward, FeedForward::Experts(_))),
+            vocabulary: description.vocabulary,
+            context_length: description.context_length,
+        }
+    }
+
+    fn of_encoder(description: &EncoderDescription) -> Self {
+        Self {
+            count: description.layers.len(),
+            hidden: description.hidden,
+            heads: description.heads,
+            kv_heads: description.heads,
+            sliding: description.layers.iter().filter(|layer| layer.window.is_some()).count(),
+            experts: 0,
+            vocabulary: description.vocabulary,
+            context_length: description.context_length,
         }
     }
 }

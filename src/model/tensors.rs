@@ -48,6 +48,23 @@ impl Deref for Bytes {
 }
 
 impl Tensor {
+    /// Row `index` of a table.
+    pub(super) fn row(&self, index: usize, out: &mut [f32]) {
+        self.dtype.widen(&self.bytes, index * out.len(), out);
+    }
+
+    /// Adds row `index` of a table.
+    pub(super) fn add_row(&self, index: usize, out: &mut [f32]) {
+        const PART: usize = 256;
+        let first = index * out.len();
+        for (i, out) in out.chunks_mut(PART).enumerate() {
+            let mut row = [0.0; PART];
+            let row = &mut row[..out.len()];
+            self.dtype.widen(&self.bytes, first + i * PART, row);
+            out.iter_mut().zip(row).for_each(|(out, x)| *out += *x);
+        }
+    }
+
     /// All elements.
     pub(super) fn values(&self) -> Vec<f32> {
         let mut values = vec![0.0; self.shape.iter().product()];

@@ -37,6 +37,9 @@ pub enum Error {
     /// The configuration cannot be put into effect: a certificate that is none, a keys file that is not there.
     #[error("{0}")]
     Configuration(String),
+    /// A model could not be loaded, and may be later.
+    #[error("{0}")]
+    Later(String),
     /// An address cannot be listened on.
     #[error("{0}")]
     Listen(#[from] http::Error),
@@ -57,7 +60,7 @@ impl Error {
     #[must_use]
     pub fn errno(&self) -> Option<i32> {
         match self {
-            Self::Configuration(_) | Self::Sockets(_) => None,
+            Self::Configuration(_) | Self::Later(_) | Self::Sockets(_) => None,
             Self::Listen(error) => error.io()?.raw_os_error(),
             Self::System(error) => error.raw_os_error(),
         }
@@ -135,7 +138,7 @@ pub async fn run(
         tokio::select! {
             biased;
             outcome = &mut loading, if !state.has_loaded() => {
-                outcome.map_err(Error::Configuration)?;
+                outcome.map_err(if models.may_load_later() { Error::Later } else { Error::Configuration })?;
                 state.loaded();
                 Watchdog::start(state.signs(shutdown.draining.clone()))?;
                 tracing::info!("ready");

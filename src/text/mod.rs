@@ -1,10 +1,12 @@
 //! Words ↔ token ids: what a model reads, and what its tokens say.
 //!
 //! In: a conversation → [`chat_template`] → text → [`tokenizer`] → ids.
-//! Out: ids → bytes ([`tokenizer`]) → text ([`detokenizer`]) → the answer, cut before stop strings ([`stop`]).
+//! Out: ids → bytes ([`tokenizer`]) → text ([`detokenizer`]) → reasoning, content and tool calls ([`channels`]) → the
+//! content, cut before stop strings ([`stop`]).
 //!
 //! This room knows no model and no tensor: ids and strings only.
 
+pub mod channels;
 pub mod chat_template;
 pub mod detokenizer;
 pub mod stop;

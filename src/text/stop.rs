@@ -46,6 +46,14 @@ impl StopMatcher {
         self.add(text)
     }
 
+    /// Adds text of the token that was pushed last, or of none.
+    pub fn extend(&mut self, text: &str) -> Emitted {
+        if self.stopped {
+            return Emitted::default();
+        }
+        self.add(text)
+    }
+
     /// Ends the answer: adds the text that came out when the detokenizer was finished, and gives out what was held.
     pub fn finish(&mut self, text: &str) -> Emitted {
         if self.stopped {

@@ -59,8 +59,26 @@ async fn dimensions_are_honoured_or_refused() {
         (json!({ "input": vec!["x"; 2049] }), "input"),
         (json!({ "input": [[1], [55_296]] }), "input[1][0]"),
         (json!({ "encoding_format": "int8" }), "encoding_format"),
+        (json!({ "prompt_name": "query" }), "prompt_name"),
+        (json!({ "truncate_prompt_tokens": 0 }), "truncate_prompt_tokens"),
+        (json!({ "truncate_prompt_tokens": 1_000_000 }), "truncate_prompt_tokens"),
     ] {
         let (status, error) = server.error(EMBEDDINGS, &with(input(json!("a")), fields)).await;
         assert_eq!((status, &error["param"]), (400, &json!(param)), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_too_long_is_refused_or_cut_where_that_is_asked_for() {
+    let server = TestServer::start(&["--set", "echo.context_length=2"]);
+    let long = input(json!("abcdefghijkl"));
+    let (status, error) = server.error(EMBEDDINGS, &long).await;
+    assert_eq!(
+        (status, &error["code"], &error["param"]),
+        (400, &json!("context_length_exceeded"), &json!("input"))
+    );
+    for (to, same) in [(-1, "abcdefgh"), (2, "abcdefgh"), (1, "abcd")] {
+        let cut = server.ok(EMBEDDINGS, &with(long.clone(), json!({ "truncate_prompt_tokens": to }))).await;
+        assert_eq!(cut, server.ok(EMBEDDINGS, &input(json!(same))).await);
     }
 }

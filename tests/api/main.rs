@@ -13,5 +13,6 @@ mod errors;
 mod health;
 mod limits;
 mod models;
+mod rerank;
 mod tokens;
 mod tools;

@@ -64,7 +64,7 @@ impl TestServer {
         let (_, address) = url.split_once("://").unwrap();
         let address = address.parse().unwrap();
         let base = url.to_owned();
-        let client = reqwest::Client::builder().timeout(LONG).build().unwrap();
+        let client = client().timeout(LONG).build().unwrap();
         Self { child, address, base, directory, client }
     }
 
@@ -174,6 +174,13 @@ impl Drop for TestServer {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// A client, of which reqwest wants to know who does its TLS even where there is none.
+pub(crate) fn client() -> reqwest::ClientBuilder {
+    // A second one of the process changes nothing.
+    let _ = tokio_rustls::rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::builder()
 }
 
 pub(crate) fn chat(text: &str) -> Value {

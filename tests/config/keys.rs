@@ -156,7 +156,9 @@ fn plain_rows() -> Vec<Row> {
         Row::new("candle.source", Value::Null, "'models/a'", "models/a", json!("models/a"), "5"),
         Row::new("candle.adapter", Value::Null, "'a'", "a", json!("a"), "5"),
         Row::new("candle.base", Value::Null, "'b'", "b", json!("b"), "5"),
+        Row::new("candle.task", Value::Null, "'embed'", "embed", json!("embed"), "5").outside("'chat'"),
         Row::new("candle.instructions", Value::Null, "'avx2'", "avx2", json!("avx2"), "7"),
+        Row::new("candle.device", json!("cpu"), "'cpu'", "cpu", json!("cpu"), "0"),
         Row::new("candle.threads", Value::Null, "2", "2", json!(2), "'all'").outside("0"),
         Row::new("candle.context_length", Value::Null, "99", "99", json!(99), "1.5").outside("0"),
         Row::new("candle.kv_cache", Value::Null, "'1GiB'", "1GiB", json!("1GiB"), "'huge'"),
@@ -177,7 +179,8 @@ fn plain_rows() -> Vec<Row> {
             "score",
             json!(["score"]),
             "'score'",
-        ),
+        )
+        .outside("['/chat/complitions']"),
         Row::new(
             "server.listen",
             json!(["127.0.0.1:8000"]),
@@ -232,7 +235,7 @@ fn plain_rows() -> Vec<Row> {
 }
 
 /// Keys that one table of `models` has too.
-const OF_A_MODEL: [&str; 32] = [
+const OF_A_MODEL: [&str; 34] = [
     "proxy.affinity",
     "proxy.affinity_header",
     "proxy.health_interval",
@@ -250,6 +253,8 @@ const OF_A_MODEL: [&str; 32] = [
     "candle.source",
     "candle.adapter",
     "candle.base",
+    "candle.task",
+    "candle.device",
     "candle.instructions",
     "candle.threads",
     "candle.context_length",
@@ -299,7 +304,8 @@ fn defaults() {
         assert_eq!(at(&config, row.key), row.default, "{}", row.key);
         assert_eq!(
             row.default == row.value,
-            row.key == "backend",
+            // A build may have no other device.
+            ["backend", "candle.device"].contains(&row.key),
             "{}: the row would not see a change",
             row.key
         );

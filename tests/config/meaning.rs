@@ -69,3 +69,20 @@ fn ids_and_keys_are_not_empty() {
         &["auth.keys: key 1: an API key or its name is empty"],
     );
 }
+
+#[test]
+#[cfg(all(feature = "candle", not(feature = "cuda"), not(feature = "metal")))]
+fn a_device_that_the_build_lacks_is_refused_with_the_feature_to_build_with() {
+    for (device, feature) in [("cuda", "cuda"), ("cuda:1", "cuda"), ("metal", "metal")] {
+        for key in ["candle.device", "models.m.candle.device"] {
+            let problems = Place::new().etc(&format!("{key} = '{device}'")).problems();
+            assert_eq!(problems.len(), 1, "{problems:?}");
+            let what = format!("build with the cargo feature `{feature}`, or take `cpu`, found \"{device}\"");
+            assert_has(&problems, &["etc.toml: ", &format!("{key}: "), &what]);
+        }
+    }
+    for wrong in ["cuda:", "cuda:x", "cuda:-1", "metal:1", "cpu:0", "gpu", ""] {
+        let problems = Place::new().set(format!("candle.device={wrong}")).problems();
+        assert_has(&problems, &["--set: candle.device: no such device", wrong, "`cuda:1`"]);
+    }
+}

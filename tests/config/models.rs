@@ -90,6 +90,12 @@ fn a_proxied_model_needs_an_upstream() {
         &Place::new().etc(half).problems(),
         &["etc.toml: proxy.tls_key: needs `tls_certificate` as well"],
     );
+    let both =
+        "backend = 'proxy'\nproxy.base_url = 'http://a'\nproxy.discover_interval = '1m'\nproxy.model = 'm'";
+    assert_has(
+        &Place::new().etc(both).problems(),
+        &["etc.toml: proxy.model: cannot stand beside `discover_interval`"],
+    );
     let name = "[proxy.upstreams.\"a b\"]\nbase_url = 'http://a'";
     assert_has(&Place::new().etc(name).problems(), &["an upstream's name has letters"]);
 }

@@ -2,6 +2,7 @@
 #![cfg(feature = "candle")]
 
 mod answers;
+mod batcher;
 mod dice;
 mod ends;
 mod fake;

@@ -16,7 +16,7 @@ pub(crate) struct Case {
     pub(crate) name: String,
     pub(crate) input: Vec<u32>,
     /// Of transformers with the weights as they are in the file.
-    exact: Vec<f32>,
+    pub(crate) exact: Vec<f32>,
     /// The same with the inputs of quantized matrices rounded to 8 bits, as here; and what then comes out.
     logits: Vec<f32>,
     pub(crate) greedy: Vec<u32>,
@@ -37,7 +37,7 @@ impl Case {
     }
 }
 
-fn largest_difference(a: &[f32], b: &[f32]) -> f32 {
+pub(crate) fn largest_difference(a: &[f32], b: &[f32]) -> f32 {
     a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
 }
 

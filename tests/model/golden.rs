@@ -1,13 +1,19 @@
 //! Every architecture answers as Hugging Face transformers does.
 
-use crate::cases::{answer, cases};
+use sconce::model::Options;
+
+use crate::cases::{Case, answer, cases};
 
 #[test]
 fn logits_and_greedy_tokens_are_those_of_transformers() {
+    compare(|case| case.options(1));
+}
+
+pub(crate) fn compare(options: impl Fn(&Case) -> Options) {
     let mut wrong = Vec::new();
     for case in cases() {
         for (style, config) in case.configs.iter().enumerate() {
-            let mut model = case.load(config, &case.options(1));
+            let mut model = case.load(config, &options(&case));
             let (logits, greedy) = answer(&mut *model, &case.input, case.greedy.len());
             let difference = logits.iter().zip(&case.logits).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
             let equal = greedy.iter().zip(&case.greedy).take_while(|(a, b)| a == b).count();

@@ -3,6 +3,9 @@
 #![cfg(feature = "candle")]
 
 mod cases;
+#[cfg(feature = "tensors")]
+mod device;
+mod encoders;
 mod files;
 mod gguf;
 mod golden;

@@ -8,7 +8,9 @@ pub(crate) fn weights(name: &str, shape: &[usize]) -> Vec<f32> {
     for byte in name.bytes() {
         seed = (seed ^ u64::from(byte)).wrapping_mul(0x100_0000_01B3);
     }
-    let norm = name.ends_with(".weight") && (name.contains("norm") || name.contains(".ln_"));
+    let lower = name.to_lowercase();
+    let norm = lower.ends_with(".weight")
+        && (lower.contains("norm") || lower.contains(".ln_") || lower.contains("emb_ln"));
     let centre = if norm { 1.0 } else { 0.0 };
     let value = |i: usize| {
         let mut x = seed.wrapping_add((i as u64 + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15));

@@ -76,6 +76,7 @@ in
       ];
       upstreamApiKeyFile = "/run/agenix/up";
       upstreamApiKeyFiles.gpu1 = "/run/agenix/gpu1";
+      hfTokenFile = "/run/agenix/hf";
       environmentFile = "/run/agenix/env";
     };
     expect =
@@ -88,6 +89,7 @@ in
         "second" = line text "LoadCredential=api-keys.2:/run/agenix/two";
         "upstream" = line text "LoadCredential=upstream-api-key:/run/agenix/up";
         "gpu1" = line text "LoadCredential=upstream-api-key.gpu1:/run/agenix/gpu1";
+        "the hub's token" = line text "LoadCredential=hf-token:/run/agenix/hf";
         "environment" = line text "EnvironmentFile=/run/agenix/env";
       };
   };
@@ -167,6 +169,7 @@ in
           "RuntimeDirectory=sconce-small"
           "WorkingDirectory=%S/sconce-small"
           "ImportCredential=sconce-small.api-keys:api-keys"
+          "Environment=HF_HOME=%C/sconce-small/huggingface HF_TOKEN_PATH=%d/hf-token"
         ];
         "a configuration each" = source machine "sconce-small" != source machine "sconce-large";
         "a user of one" = builtins.attrNames machine.config.users.users == [ "sconce-large" ];
@@ -185,6 +188,61 @@ in
       "the one in a home is brought in" =
         (service machine).serviceConfig.BindReadOnlyPaths == [ "/home/me/two.gguf" ];
     };
+  };
+
+  # A model of the hub may have to be downloaded.
+  hub = {
+    config = sconce {
+      models.qwen = "Qwen/Qwen2.5-0.5B-Instruct-GGUF:qwen2.5-0.5b-instruct-q4_k_m.gguf";
+      socketActivation.enable = true;
+    };
+    expect = machine: {
+      "a network" = !(has machine.units."sconce.service" "PrivateNetwork=yes");
+      "nothing to bring in" = !((service machine).serviceConfig ? BindReadOnlyPaths);
+    };
+  };
+  hubById = {
+    config = sconce {
+      socketActivation.enable = true;
+      settings = {
+        backend = "candle";
+        model_id = "org/name@v1";
+      };
+    };
+    expect = machine: {
+      "a network" = !(has machine.units."sconce.service" "PrivateNetwork=yes");
+    };
+  };
+  localModels = {
+    config = sconce {
+      socketActivation.enable = true;
+      models."org/name" = "/srv/models/name";
+    };
+    expect = machine: {
+      "no network" = has machine.units."sconce.service" "PrivateNetwork=yes";
+    };
+  };
+
+  gpu = {
+    config = sconce { gpu = true; };
+    expect =
+      machine:
+      let
+        text = machine.units."sconce.service";
+        changed = [
+          "ExecStart"
+          "PrivateDevices"
+          "DeviceAllow"
+          "SupplementaryGroups"
+        ];
+      in
+      {
+        "NVIDIA's devices" = line text "DeviceAllow=char-nvidia* rw" && line text "PrivateDevices=no";
+        "and no others" = line text "DevicePolicy=closed";
+        "its group" = line text "SupplementaryGroups=video";
+        "all else as it is shipped" =
+          removeAttrs (service machine).serviceConfig changed == removeAttrs shipped.Service changed;
+      };
   };
 
   machinesOwn = {
@@ -240,6 +298,14 @@ in
     config = sconce { environmentFile = ./cases.nix; };
     message = "services.sconce.environmentFile: cases.nix is in the Nix store";
   };
+  storedToken = {
+    config = sconce { hfTokenFile = "${builtins.storeDir}/token"; };
+    message = "services.sconce.hfTokenFile: token is in the Nix store";
+  };
+  noSource = {
+    config = sconce { models.one = "models/one/more"; };
+    mistake = "services.sconce.models.one' is not of type";
+  };
   writtenKey = {
     config = sconce { settings.auth.keys = [ "me:sk-1" ]; };
     message = "services.sconce.settings: auth.keys would be in the Nix store";
@@ -262,6 +328,15 @@ in
       settings.server.listen = [ "localhost:8000" ];
     };
     message = "systemd listens on numbers, not on localhost:8000";
+  };
+  hiddenGpu = {
+    config = sconce {
+      settings.models.m = {
+        backend = "candle";
+        candle.device = "cuda:1";
+      };
+    };
+    message = "services.sconce.settings: candle.device is a GPU, which the unit hides; set services.sconce.gpu = true";
   };
   unreachable = {
     config = sconce { socketActivation.privateNetwork = true; };
@@ -292,6 +367,13 @@ in
   unknownKey = {
     config = sconce { settings.server.drain_timout = "1min"; };
     refused = "drain_timeout";
+  };
+  withoutCuda = {
+    config = sconce {
+      gpu = true;
+      settings.candle.device = "cuda";
+    };
+    refused = "candle.device: this build lacks it: build with the cargo feature `cuda`";
   };
   tooWarm = {
     config = sconce { settings.temperature = 3.0; };

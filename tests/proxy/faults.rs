@@ -73,6 +73,83 @@ async fn takes_longer_than_it_may_as_a_whole() {
 }
 
 #[tokio::test]
+async fn never_stops_and_takes_longer_than_it_may() {
+    let event = format!("{:x}\r\n{EVENT}\r\n", EVENT.len()).repeat(1000);
+    let upstream = Upstream::always(vec![events(), Step::Repeat(event)]).await;
+    let proxy = proxy(&[("a", &upstream.url())], &["proxy.total_timeout=300ms"]).await;
+    let (events, code) = broken_stream(&proxy).await;
+    assert!(events.len() > 1);
+    assert_eq!(code, "upstream_timeout");
+    upstream.left(1).await;
+}
+
+#[tokio::test]
+async fn never_ends_an_error() {
+    let head = "HTTP/1.1 500 Oh\r\ncontent-type: text/plain\r\ntransfer-encoding: chunked\r\n\r\n".to_owned();
+    for (dripping, code) in [
+        (vec![[chunk("x"), Step::Wait(Duration::from_millis(50))]; 1000].concat(), 500),
+        (vec![Step::Repeat(format!("400\r\n{}\r\n", "x".repeat(1024)))], 500),
+    ] {
+        let upstream = Upstream::always([vec![Step::Send(head.clone())], dripping].concat()).await;
+        let proxy = proxy(&[("a", &upstream.url())], &["proxy.first_byte_timeout=300ms"]).await;
+        let (status, error) = proxy.error(CHAT, &chat("hi")).await;
+        assert_eq!((status, &error["type"]), (code, &json!("server_error")));
+        upstream.left(1).await;
+    }
+}
+
+#[tokio::test]
+async fn compresses_what_nobody_asked_to_be_compressed() {
+    for kind in ["text/event-stream", "application/json"] {
+        let fields = format!("content-type: {kind}\r\ncontent-encoding: gzip\r\n");
+        let upstream = Upstream::always(vec![answer("200 OK", &fields, "{}\n\n")]).await;
+        let proxy = proxy(&[("a", &upstream.url())], &[]).await;
+        let (status, error) = proxy.error(CHAT, &stream()).await;
+        assert_eq!((status, &error["code"]), (502, &json!("upstream_error")));
+    }
+}
+
+#[tokio::test]
+async fn an_error_within_a_stream_has_the_envelope_too() {
+    for (given, message, end) in [
+        (r#"{"error":{"message":"m","type":"InternalServerError","param":null,"code":500}}"#, "m", "\n\n"),
+        (r#"{"error": {"code":500,"message":"m","type":"server_error"}}"#, "m", "\r\n\r\n"),
+        (r#"{"error":"m","error_type":"generation"}"#, "m", "\n\n"),
+        (
+            r#"{"error":{"message":"at 127.0.0.1:1","type":"t","param":null,"code":null}}"#,
+            "The upstream server answered with status 500 and no error that can be passed on.",
+            "\n\n",
+        ),
+    ] {
+        let before = "{\"error\":null,\"choices\":[]}";
+        let text = format!("data: {before}{end}data: {given}{end}data: [DONE]{end}");
+        let upstream = Upstream::always(vec![events(), chunk(&text), chunk("")]).await;
+        let proxy = proxy(&[("a", &upstream.url())], &[]).await;
+        let text = proxy.post(CHAT, &stream()).await.text().await.unwrap();
+        let events = data_of(&text.replace("\r\n", "\n"));
+        assert_eq!((&*events[0], &*events[2], events.len()), (before, "[DONE]", 3));
+        let error: Value = serde_json::from_str(&events[1]).unwrap();
+        let error = error["error"].as_object().unwrap();
+        assert_eq!(error["message"], message);
+        assert_eq!(error["code"], Value::Null);
+        let keys: Vec<&str> = error.keys().map(String::as_str).collect();
+        assert_eq!(keys, ["message", "type", "param", "code"]);
+        proxy.logged("\"outcome\":\"upstream error event\"").await;
+    }
+}
+
+#[tokio::test]
+async fn dies_in_the_middle_of_each_answer() {
+    let upstream = Upstream::always(vec![events(), chunk(EVENT), Step::Close]).await;
+    let proxy = proxy(&[("a", &upstream.url())], &["proxy.failure_pause=1h"]).await;
+    for _ in 0..3 {
+        broken_stream(&proxy).await;
+    }
+    assert_eq!(proxy.error(CHAT, &stream()).await.0, 503, "that it begins an answer is not enough");
+    assert_eq!(upstream.requests().len(), 3);
+}
+
+#[tokio::test]
 async fn slow_first_byte() {
     let late = Step::Wait(Duration::from_millis(400));
     let upstream = Upstream::always(vec![late, json("200 OK", "{}")]).await;
@@ -99,6 +176,37 @@ async fn dies_in_the_middle_of_a_stream() {
 }
 
 #[tokio::test]
+async fn dies_over_http2_and_comes_back() {
+    let directory = tempfile::TempDir::new().unwrap();
+    let socket = format!("unix:{}/s", directory.path().display());
+    let start = || TestServer::start(&["--listen", &socket, "--set", "echo.delay_ms=100"]);
+    let mut upstream = start();
+    let proxy = proxy(&[("a", &socket)], &["proxy.http2=true", "proxy.failure_pause=1ms"]).await;
+    let mut streams = Vec::new();
+    for _ in 0..3 {
+        let body = with(chat("one two three four five six seven"), json!({ "stream": true }));
+        let mut body = proxy.post(CHAT, &body).await.bytes_stream();
+        let first = body.next().await.unwrap().unwrap();
+        streams.push((first, body));
+    }
+    upstream.signal(rustix::process::Signal::KILL);
+    upstream.wait();
+    for (first, mut rest) in streams {
+        let mut text = first.to_vec();
+        while let Some(piece) = rest.next().await {
+            text.extend_from_slice(&piece.unwrap());
+        }
+        let events = data_of(&String::from_utf8(text).unwrap());
+        let last: Value = serde_json::from_str(events.last().unwrap()).unwrap();
+        assert_eq!(last["error"]["code"], "upstream_error");
+    }
+    assert_eq!(proxy.error(CHAT, &chat("hi")).await.0, 503);
+    let _again = start();
+    tokio::time::sleep(Duration::from_millis(5)).await;
+    proxy.ok(CHAT, &chat("hi")).await;
+}
+
+#[tokio::test]
 async fn dies_in_the_middle_of_an_answer() {
     for body in ["", "{\"choices\":"] {
         let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 99\r\n\r\n";
@@ -120,6 +228,23 @@ async fn ends_a_stream_without_saying_that_it_ends() {
         Upstream::always(vec![Step::Send(format!("{head}{EVENT}data: [DONE]\n\n")), Step::Close]).await;
     let proxy = proxy(&[("a", &whole.url())], &[]).await;
     assert_eq!(proxy.stream(CHAT, &chat("hi")).await.len(), 1);
+}
+
+#[tokio::test]
+async fn breaks_off_after_the_last_event() {
+    for end in [Step::Close, Step::Reset] {
+        let steps = vec![
+            events(),
+            chunk(EVENT),
+            chunk("data: [DONE]\n\n"),
+            Step::Wait(Duration::from_millis(50)),
+            end,
+        ];
+        let upstream = Upstream::always(steps).await;
+        let proxy = proxy(&[("a", &upstream.url())], &[]).await;
+        assert_eq!(proxy.stream(CHAT, &chat("hi")).await.len(), 1);
+        proxy.logged("\"outcome\":\"ok\"").await;
+    }
 }
 
 #[tokio::test]

@@ -9,4 +9,6 @@ mod restarts;
 mod several;
 mod streams;
 mod through;
+mod tls;
+mod told;
 mod upstream;

@@ -8,8 +8,34 @@ use tempfile::TempDir;
 
 use crate::{
     common::{TestServer, chat, events, with},
-    upstream::ready,
+    upstream::{Upstream, json, ready, until},
 };
+
+#[tokio::test]
+async fn a_key_in_a_file_is_read_again() {
+    let upstream = Upstream::always(vec![json("200 OK", "{}")]).await;
+    let directory = TempDir::new().unwrap();
+    fs::write(directory.path().join("key"), "sk-old").unwrap();
+    let url = format!("proxy.base_url={}", upstream.url());
+    let settings = ["backend=proxy", "proxy.health_path=", "proxy.api_key_file=key", &url];
+    let settings: Vec<&str> = settings.iter().flat_map(|setting| ["--set", setting]).collect();
+    let server = ready(TestServer::start_in(directory, &settings)).await;
+    let models = async || server.get("/v1/models").await.text().await.unwrap();
+    let before = models().await;
+    // The second in which it began to be served is told, and stays.
+    tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
+    for (key, reloads) in [("sk-old", 1), ("sk-new", 2)] {
+        server.ok(CHAT, &chat("hi")).await;
+        let seen = upstream.requests().pop().unwrap();
+        assert!(seen.contains(&format!("authorization: Bearer {key}\r\n")), "{seen}");
+        fs::write(server.path("key"), "sk-new").unwrap();
+        server.signal(Signal::HUP);
+        until("the reload", || server.log().matches("reloaded; models").count() == reloads).await;
+    }
+    server.ok(CHAT, &chat("hi")).await;
+    assert_eq!(upstream.connections(), 2, "what stayed the same keeps its connection");
+    assert_eq!(models().await, before);
+}
 
 const CHAT: &str = "/v1/chat/completions";
 

@@ -96,6 +96,9 @@ async fn keys_are_checked_here_and_replaced_for_the_upstream() {
 
     let request = server.client.post(server.url(CHAT)).bearer_auth("sk-ours").header("x-api-key", "sk-ours");
     let request = request.header("x-request-id", "given").header("cookie", "c").header("openai-project", "p");
+    let trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    let request =
+        request.header("traceparent", trace).header("tracestate", "a=1").header("tracestate", "b=2");
     let response = request.json(&chat("hi")).send().await.unwrap();
     assert_eq!(
         (response.status().as_u16(), &response.headers()["x-request-id"]),
@@ -106,7 +109,8 @@ async fn keys_are_checked_here_and_replaced_for_the_upstream() {
         "authorization: bearer sk-theirs\r\n",
         "x-request-id: given\r\n",
         "openai-project: p\r\n",
-        "traceparent: 00-",
+        &format!("traceparent: {trace}\r\n"),
+        "tracestate: a=1\r\ntracestate: b=2\r\n",
     ] {
         assert!(seen.contains(field), "{seen}");
     }
@@ -114,6 +118,26 @@ async fn keys_are_checked_here_and_replaced_for_the_upstream() {
         assert!(!seen.contains(field), "{seen}");
     }
     assert!(!server.log().contains("sk-"));
+
+    let request = server.client.post(server.url(CHAT)).bearer_auth("sk-ours").header("tracestate", "a=1");
+    assert_eq!(request.json(&chat("hi")).send().await.unwrap().status(), 200);
+    let seen = upstream.requests().pop().unwrap().to_lowercase();
+    assert!(seen.contains("traceparent: 00-"), "one is begun: {seen}");
+    assert!(!seen.contains("tracestate"), "of a trace that nobody knows: {seen}");
+}
+
+#[tokio::test]
+async fn a_local_model_beside_a_proxied_one_holds_its_body_once() {
+    let upstream = Upstream::always(vec![json("200 OK", "{}")]).await;
+    let far = format!("models.far.proxy.base_url={}", upstream.url());
+    let settings = ["models.near.backend=echo", "models.far.backend=proxy", "models.far.proxy.health_path="];
+    let settings = [&settings[..], &["limits.max_waiting_bodies=3KiB", &far]].concat();
+    let server = ready(TestServer::set(&settings)).await;
+    for model in ["near", "far"] {
+        let body = |length| with(chat(&"x".repeat(length)), json!({ "model": model }));
+        server.ok(CHAT, &body(2500)).await;
+        assert_eq!(server.error(CHAT, &body(3100)).await.0, 429);
+    }
 }
 
 #[tokio::test]

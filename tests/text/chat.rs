@@ -39,6 +39,7 @@ fn message(message: &Value) -> Message {
     Message {
         role,
         content,
+        reasoning: string(&message["reasoning_content"]).or_else(|| string(&message["reasoning"])),
         name: string(&message["name"]),
         tool_calls: list(&message["tool_calls"]).map(call).collect(),
         tool_call_id: string(&message["tool_call_id"]),

@@ -1,6 +1,7 @@
 //! Words ↔ token ids.
 #![cfg(feature = "candle")]
 
+mod channels;
 mod chat;
 mod detokenizer;
 mod random;

@@ -27,6 +27,7 @@ TOKEN = re.compile(r"[\x00-\x7f][\x00-\x08\x0b-\x1f!-\x7f]{0,3}|[^\x00-\x7f]")
 TWENTY = "one two six ten the cat saw its own red hat and ran"
 # The streams that are to be open all at once say 9 tokens, one in two seconds.
 HELLO, DELAY_MS = "Hello!", 2000
+FLOOR = "nginx, a file whatever is asked"
 MODULES = ["fastapi", "starlette", "pydantic", "uvicorn", "uvloop", "httptools"]
 
 
@@ -66,8 +67,8 @@ def chunks(answer: bytes) -> list[object]:
     return [same(json.loads(event)) for event in events]
 
 
-def verify(case: Case, candidates: dict[str, Server]) -> None:
-    """Every server answers the same, and what it should."""
+def verify(case: Case, candidates: dict[str, Server]) -> bytes:
+    """Every server answers the same, and what it should; returns the first one's answer."""
     answers = {name: server.post(case.body()) for name, server in candidates.items()}
     read = chunks if case.stream else lambda answer: same(json.loads(answer))
     (first, expected), *others = ((name, read(answer)) for name, answer in answers.items())
@@ -81,6 +82,7 @@ def verify(case: Case, candidates: dict[str, Server]) -> None:
         right = expected["choices"][0]["message"]["content"] == case.answer()
     if not right:
         raise RuntimeError(f"{case.name}: wrong answer {expected}")
+    return next(iter(answers.values()))
 
 
 @dataclass
@@ -122,17 +124,20 @@ def requests(arguments: argparse.Namespace, keys: Path, scratch: Path) -> None:
         candidates["FastAPI, access log"] = stack.enter_context(servers.fastapi(SERVER_CPU, access_log=True))
         turns: dict[tuple[str, str], list[Turn]] = {}
         bodies = {}
-        for case in CASES:
-            verify(case, candidates)
+        contestants = {}
+        for number, case in enumerate(CASES):
+            answer = verify(case, candidates)
+            floor = stack.enter_context(servers.constant(answer, scratch / f"constant-{number}", SERVER_CPU))
+            contestants[case.name] = candidates | {FLOOR: floor}
             bodies[case.name] = scratch / f"{case.name}.json"
             bodies[case.name].write_bytes(case.body())
         note("every server answers the same; warming up")
         for case in CASES:
-            for server in candidates.values():
+            for server in contestants[case.name].values():
                 turn(server, bodies[case.name], 1)
         for number in range(arguments.rounds):
             for case in CASES:
-                for name, server in candidates.items():
+                for name, server in contestants[case.name].items():
                     result = turn(server, bodies[case.name], arguments.seconds)
                     turns.setdefault((case.name, name), []).append(result)
                     note(
@@ -146,7 +151,7 @@ def requests(arguments: argparse.Namespace, keys: Path, scratch: Path) -> None:
     print("| --- | --- | ---: | ---: | ---: | ---: |")
     for case in CASES:
         base = median(turn.cpu_us for turn in turns[case.name, "FastAPI"])
-        for name in candidates:
+        for name in contestants[case.name]:
             own = turns[case.name, name]
             cpu = [turn.cpu_us for turn in own]
             ratio = "" if name.startswith("FastAPI") else f"{base / median(cpu):.1f}"

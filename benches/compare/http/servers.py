@@ -3,8 +3,10 @@
 import http.client
 import os
 import re
+import socket
 import subprocess
 import sys
+import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,6 +53,12 @@ class Server:
         if response.status != 200:
             raise RuntimeError(f"status {response.status}: {answer[:500]!r}")
         return answer
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
 
 
 def pinned(command: list[str], cpu: int | None) -> list[str]:
@@ -107,6 +115,46 @@ def fastapi(cpu: int | None, *, access_log: bool = False, delay_ms: int = 0):
                 yield Server(process, int(found[1]))
                 return
         raise RuntimeError(f"uvicorn does not start: {said}")
+
+
+@contextmanager
+def constant(answer: bytes, scratch: Path, cpu: int | None):
+    """nginx that reads a request, looks at none of it and answers from a file in the page cache: what is left is the
+    kernel's part of a request and little else."""
+    port = free_port()
+    scratch.mkdir()
+    (scratch / "answer").write_bytes(answer)
+    config = scratch / "nginx.conf"
+    config.write_text(f"""
+        daemon off; master_process off; pid {scratch}/pid; error_log /dev/null;
+        events {{ worker_connections 1024; }}
+        http {{
+          access_log off; keepalive_requests 100000000; sendfile on; tcp_nopush on; open_file_cache max=10;
+          client_body_temp_path {scratch}/body; client_body_buffer_size 1m; proxy_temp_path {scratch}/proxy;
+          fastcgi_temp_path {scratch}/f; uwsgi_temp_path {scratch}/u; scgi_temp_path {scratch}/s;
+          server {{
+            listen 127.0.0.1:{port};
+            # Files are not for POST; its refusal is answered with the file.
+            location / {{ error_page 405 =200 /answer; return 405; }}
+            location = /answer {{ root {scratch}; default_type application/json; error_page 405 =200 $uri; }}
+          }}
+        }}
+    """)
+    command = ["nginx", "-c", str(config), "-e", "/dev/null"]
+    process = subprocess.Popen(pinned(command, cpu), stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd="/")
+    with ended(process):
+        server, until = Server(process, port), time.monotonic() + 10
+        while True:
+            try:
+                given = server.post(b"{}")
+                break
+            except OSError:
+                if time.monotonic() > until or process.poll() is not None:
+                    raise
+                time.sleep(0.1)
+        if given != answer:
+            raise RuntimeError(f"nginx answers {given[:200]!r}")
+        yield server
 
 
 @contextmanager

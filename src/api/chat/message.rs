@@ -67,6 +67,10 @@ pub struct ChatCompletionRequestAssistantMessage {
     pub role: AssistantRole,
     pub content: Option<TextOr<AssistantPart>>,
     pub refusal: Option<String>,
+    /// What the model reasoned before this answer, for chat templates that show it to the model again. (An extension.)
+    pub reasoning_content: Option<String>,
+    /// Another name of `reasoning_content`, which wins over it. (An extension.)
+    pub reasoning: Option<String>,
     pub name: Option<String>,
     /// An earlier spoken answer. Not supported.
     pub audio: Option<PreviousAudio>,
@@ -249,8 +253,14 @@ pub struct ChatCompletionMessageCustomToolCall {
 impl From<ChatCompletionRequestMessage> for Message {
     fn from(message: ChatCompletionRequestMessage) -> Self {
         use ChatCompletionRequestMessage as M;
-        let plain =
-            |role, content, name| Self { role, content, name, tool_calls: vec![], tool_call_id: None };
+        let plain = |role, content, name| Self {
+            role,
+            content,
+            reasoning: None,
+            name,
+            tool_calls: vec![],
+            tool_call_id: None,
+        };
         match message {
             M::Developer(m) => plain(Role::Developer, parts(m.content), m.name),
             M::System(m) => plain(Role::System, parts(m.content), m.name),
@@ -269,7 +279,9 @@ impl From<ChatCompletionRequestMessage> for Message {
                 });
                 let tool_calls =
                     m.tool_calls.into_iter().flatten().map(ToolCall::from).chain(called).collect();
-                Self { tool_calls, ..plain(Role::Assistant, content, m.name) }
+                let told = |text: &String| !text.is_empty();
+                let reasoning = m.reasoning_content.filter(told).or(m.reasoning.filter(told));
+                Self { reasoning, tool_calls, ..plain(Role::Assistant, content, m.name) }
             }
         }
     }

@@ -105,7 +105,8 @@ pub struct CreateChatCompletionRequest {
     pub parallel_tool_calls: Option<bool>,
     /// The form that the answer must have.
     pub response_format: Option<ResponseFormat>,
-    /// How much the model should reason, where its template knows.
+    /// How much the model should reason, where its template knows. The template's `enable_thinking` is false with `none`
+    /// and true with any other.
     pub reasoning_effort: Option<ReasoningEffort>,
     /// How much the model should say, where its template knows.
     pub verbosity: Option<Verbosity>,

@@ -69,9 +69,12 @@ pub struct ChatCompletionResponseMessage {
     pub content: Option<String>,
     #[schemars(required, extend("nullable" = true))]
     pub refusal: Option<String>,
-    /// What the model marked as its reasoning.
+    /// What the model marked as its reasoning. Absent where there is none. (An extension.)
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reasoning_content: Option<String>,
+    /// The same as `reasoning_content`, for clients that read it here. (An extension.)
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reasoning: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tool_calls: Option<Vec<MessageToolCall>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -300,6 +303,7 @@ pub(crate) async fn collect(
 fn finish(index: u32, draft: Draft, delivery: &Delivery) -> Result<Choice, ApiError> {
     let Draft { mut message, calls, logprobs, finish } = draft;
     let finish = finish.ok_or_else(ApiError::internal)?;
+    message.reasoning.clone_from(&message.reasoning_content);
     if calls.is_empty() {
         message.content.get_or_insert_default();
     } else if delivery.functions {

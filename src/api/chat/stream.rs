@@ -65,9 +65,12 @@ pub struct ChatCompletionStreamResponseDelta {
     pub content: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub refusal: Option<String>,
-    /// What the model marked as its reasoning.
+    /// What the model marked as its reasoning. (An extension.)
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reasoning_content: Option<String>,
+    /// The same as `reasoning_content`, for clients that read it here. (An extension.)
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reasoning: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tool_calls: Option<Vec<ChatCompletionMessageToolCallChunk>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -185,8 +188,11 @@ impl Encoder for ChatEncoder {
                 self.delta(choice, delta, logprobs, out);
             }
             GenerationEvent::Reasoning { choice, text } => {
-                let delta =
-                    ChatCompletionStreamResponseDelta { reasoning_content: Some(text), ..Default::default() };
+                let delta = ChatCompletionStreamResponseDelta {
+                    reasoning: Some(text.clone()),
+                    reasoning_content: Some(text),
+                    ..Default::default()
+                };
                 self.delta(choice, delta, vec![], out);
             }
             GenerationEvent::ToolCall { choice, index, id, name } => {

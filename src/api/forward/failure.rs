@@ -21,7 +21,7 @@ pub(super) fn response(status: StatusCode, headers: HeaderMap, body: Bytes) -> R
 }
 
 /// The envelope for an error of another shape; `None` for one that is in an envelope.
-fn envelope(status: StatusCode, body: &[u8]) -> Option<String> {
+pub(super) fn envelope(status: StatusCode, body: &[u8]) -> Option<String> {
     let value: Value = serde_json::from_slice(body).unwrap_or_default();
     let error = &value["error"];
     if is_envelope(error) {
@@ -49,12 +49,18 @@ fn envelope(status: StatusCode, body: &[u8]) -> Option<String> {
     let error = json!({
         "message": message,
         "type": kind,
-        "param": param.as_deref().or_else(|| text("param")),
+        "param": param.as_deref().or_else(|| text("param")).map(|param| param.trim_start_matches("body.")),
         // vLLM and llama.cpp have the status here, as a number.
         "code": text("code"),
     });
     envelope.insert("error".to_owned(), error);
     Some(Value::Object(envelope).to_string())
+}
+
+/// Whether the data of an event are an error: an object that begins with one.
+pub(super) fn is_error(data: &str) -> bool {
+    let begins = data.strip_prefix('{').is_some_and(|rest| rest.trim_start().starts_with("\"error\""));
+    begins && serde_json::from_str::<Value>(data).is_ok_and(|value| !value["error"].is_null())
 }
 
 fn is_envelope(error: &Value) -> bool {
@@ -117,6 +123,11 @@ mod tests {
                 400,
                 r#"{"object":"error","message":"too long","type":"BadRequestError","param":null,"code":400}"#,
                 error("too long", "BadRequestError", None, None),
+            ),
+            (
+                400,
+                r#"{"error":{"message":"m","type":"Bad Request","param":"body.messages","code":400}}"#,
+                error("m", "Bad Request", Some("messages"), None),
             ),
             // FastAPI.
             (404, r#"{"detail":"Not Found"}"#, error("Not Found", "invalid_request_error", None, None)),

@@ -8,7 +8,7 @@ mod subject;
 use std::{collections::HashMap, sync::Arc};
 
 use bytes::{Bytes, BytesMut};
-use http::header;
+use http::{HeaderValue, header};
 use http_body_util::{BodyExt, combinators::BoxBody};
 use poem::{
     Body, Endpoint, EndpointExt, Request, RequestBody, Response,
@@ -23,14 +23,14 @@ use serde::de::IgnoredAny;
 use tokio_util::sync::CancellationToken;
 
 use self::{
-    relay::{Events, Framing, Rest},
+    relay::{Events, Framing, Rest, Source},
     subject::Subject,
 };
 use super::{
     App,
     auth::{Caller, Entry},
     error::{ApiError, Kind},
-    limits::{Admitted, HeldBody, Slot},
+    limits::{Admitted, Slot},
     observe::Exchange,
     payload,
     routes::unknown_model,
@@ -38,26 +38,10 @@ use super::{
 use crate::{
     backend::{
         Registry as Models,
-        passthrough::{Forward, Forwarded, ForwardedBody, Passthrough},
+        passthrough::{Forward, Forwarded, ForwardedBody, OPERATIONS, Passthrough, Unanswered},
     },
     generation,
 };
-
-/// What may be asked of another server, by its path below the prefix.
-const OPERATIONS: [&str; 12] = [
-    "/chat/completions",
-    "/completions",
-    "/embeddings",
-    "/tokenize",
-    "/detokenize",
-    "/rerank",
-    "/score",
-    "/responses",
-    "/messages",
-    "/audio/speech",
-    "/audio/transcriptions",
-    "/audio/translations",
-];
 
 /// A JSON answer of up to this size is looked at whole before its status is passed on: until then its server may still
 /// fail in the middle of it.
@@ -116,27 +100,31 @@ impl Endpoint for Operation {
                 None => Err(poem::error::NotFoundError.into()),
             };
         }
-        let admitted = Admitted::enter(&request, Caller::check(&request)?)?;
+        let caller = Caller::check(&request)?;
+        let admitted = Admitted::enter(&request, caller.clone())?;
         let app = Arc::clone(App::of(&request)?);
         let exchange = super::exchange(&request)?;
         let mut body = RequestBody::new(request.take_body());
-        let mut held = HeldBody::default();
         let content_type = request.content_type().unwrap_or_default();
         let is_form = self.path.starts_with("/audio/") && content_type.starts_with("multipart/form-data");
         if !is_form {
             payload::check_headers(&request)?;
         }
-        let bytes = payload::read(&request, &mut body, &app, &mut held).await?;
+        let whole = payload::read(&request, &mut body, &app).await?;
+        let bytes = &whole.bytes;
         let subject = if is_form {
-            Subject::of_form(&bytes, request.content_type().unwrap_or_default())?
+            Subject::of_form(bytes, request.content_type().unwrap_or_default())?
         } else {
-            Subject::of_json(&bytes)?
+            Subject::of_json(bytes)?
         };
         let Some(model) = self.models.passthrough(&subject.model) else {
-            return self.own(request, bytes, &subject.model).await;
+            // What was checked and read is not checked and read again.
+            request.set_data(caller);
+            request.set_data(whole);
+            return self.own(request, &subject.model).await;
         };
         if app.log_prompts {
-            payload::log(&bytes);
+            payload::log(bytes);
         }
         exchange.model(&subject.model);
         let slot = admitted.turn(model.lease()).await?;
@@ -147,7 +135,7 @@ impl Endpoint for Operation {
             path: self.path,
             query: request.uri().query().map(str::to_owned),
             headers: std::mem::take(request.headers_mut()),
-            body: bytes,
+            body: bytes.clone(),
             model: subject.field,
             conversation: subject.conversation,
             request_id: exchange.id.clone(),
@@ -157,12 +145,9 @@ impl Endpoint for Operation {
 }
 
 impl Operation {
-    async fn own(&self, mut request: Request, body: Bytes, model: &str) -> poem::Result<Response> {
+    async fn own(&self, request: Request, model: &str) -> poem::Result<Response> {
         match &self.own {
-            Some(own) => {
-                request.set_body(body);
-                DynEndpoint::call(&**own, request).await
-            }
+            Some(own) => DynEndpoint::call(&**own, request).await,
             None if self.models.find(model).is_none() => Err(unknown_model(&self.models, model).into()),
             None => {
                 let message = format!("The backend of '{model}' does not have this operation.");
@@ -178,13 +163,25 @@ impl Operation {
         slot: Slot,
         exchange: Arc<Exchange>,
     ) -> Result<Response, ApiError> {
-        let Forwarded { upstream, status, mut headers, body, ends_with_connection } =
-            through.forward(forward).await.map_err(ApiError::from)?;
+        let answer = through.forward(forward).await.map_err(|Unanswered { upstream, error }| {
+            if let Some(upstream) = upstream {
+                exchange.upstream(&upstream);
+            }
+            ApiError::from(error)
+        })?;
+        let Forwarded { upstream, status, mut headers, body, is_private, ends_with_connection } = answer;
         exchange.upstream(&upstream);
         if !status.is_success() {
-            exchange.refused(status);
+            exchange.refused(&format!("upstream status {}", status.as_u16()));
             let body = body.collect().await.map_err(ApiError::from)?.to_bytes();
+            let body = if is_private(&body) { Bytes::new() } else { body };
             return Ok(failure::response(status, headers, body));
+        }
+        let is_audio = self.path.starts_with("/audio/");
+        let encoding = headers.get(header::CONTENT_ENCODING).map(HeaderValue::as_bytes);
+        if !is_audio && encoding.is_some_and(|encoding| !matches!(encoding, b"" | b"identity")) {
+            // Nobody asked for that, and what is in it cannot be looked at.
+            return Err(not_an_answer());
         }
         let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
         let is = |media_type: &str| {
@@ -192,11 +189,12 @@ impl Operation {
         };
         let body = if is("text/event-stream") {
             // Buffering between here and the client would undo a stream.
-            headers.insert("x-accel-buffering", header::HeaderValue::from_static("no"));
+            headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
             let typed = ["/responses", "/messages"].contains(&self.path);
             let framing = if typed { Framing::Typed } else { Framing::Plain };
             let wants_done = ends_with_connection && framing == Framing::Plain;
-            boxed(Events::new(body, framing, wants_done, slot, exchange, self.cut.clone()))
+            let source = Source { body, framing, wants_done, is_private };
+            boxed(Events::new(source, slot, exchange, self.cut.clone()))
         } else if is("application/json") {
             match gather(body).await.map_err(ApiError::from)? {
                 (whole, None) => {
@@ -205,7 +203,7 @@ impl Operation {
                 }
                 (first, Some(rest)) => boxed(Rest::new(first, rest, slot, self.cut.clone())),
             }
-        } else if self.path.starts_with("/audio/") {
+        } else if is_audio {
             boxed(Rest::new(Bytes::new(), body, slot, self.cut.clone()))
         } else {
             return Err(not_an_answer());

@@ -8,7 +8,9 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
+use http::StatusCode;
 use http_body::{Body, Frame, SizeHint};
+use memchr::memmem;
 use tokio::time::{Instant, Sleep, sleep};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
@@ -18,7 +20,8 @@ use super::super::{
     observe::Exchange,
     sse::{KEEP_ALIVE, PING},
 };
-use crate::backend::passthrough::ForwardedBody;
+use super::failure;
+use crate::backend::passthrough::{ForwardedBody, IsPrivate};
 
 /// An event that is longer is none.
 const LONGEST_EVENT: usize = 4 << 20;
@@ -27,12 +30,9 @@ type Next = Poll<Option<io::Result<Frame<Bytes>>>>;
 
 /// Server-sent events as they come, in whole events, so that an error event can follow any of them.
 pub(super) struct Events {
-    body: ForwardedBody,
+    source: Source,
     /// The beginning of an event whose end has not come yet.
     begun: BytesMut,
-    framing: Framing,
-    /// `[DONE]` has to come, because nothing else tells an end from an accident.
-    wants_done: bool,
     done: bool,
     ended: bool,
     quiet: Pin<Box<Sleep>>,
@@ -42,6 +42,15 @@ pub(super) struct Events {
     until_cut: Pin<Box<WaitForCancellationFutureOwned>>,
     exchange: Arc<Exchange>,
     _slot: Slot,
+}
+
+/// A stream as it comes.
+pub(super) struct Source {
+    pub(super) body: ForwardedBody,
+    pub(super) framing: Framing,
+    /// `[DONE]` has to come, because nothing else tells an end from an accident.
+    pub(super) wants_done: bool,
+    pub(super) is_private: IsPrivate,
 }
 
 /// How an error stands in a stream.
@@ -54,19 +63,10 @@ pub(super) enum Framing {
 }
 
 impl Events {
-    pub(super) fn new(
-        body: ForwardedBody,
-        framing: Framing,
-        wants_done: bool,
-        slot: Slot,
-        exchange: Arc<Exchange>,
-        cut: CancellationToken,
-    ) -> Self {
+    pub(super) fn new(source: Source, slot: Slot, exchange: Arc<Exchange>, cut: CancellationToken) -> Self {
         Self {
-            body,
+            source,
             begun: BytesMut::new(),
-            framing,
-            wants_done,
             done: false,
             ended: false,
             quiet: Box::pin(sleep(KEEP_ALIVE)),
@@ -97,13 +97,38 @@ impl Events {
         if !whole.is_empty() {
             self.done = whole.trim_ascii_end().ends_with(b"[DONE]");
         }
-        whole
+        self.with_errors_enveloped(whole)
+    }
+
+    /// The events, those that are errors of another shape in OpenAI's envelope. Of other events nothing is read.
+    fn with_errors_enveloped(&self, events: Bytes) -> Bytes {
+        let Source { framing: Framing::Plain, is_private, .. } = &self.source else { return events };
+        if memmem::find(&events, b"{\"error\"").is_none() {
+            return events;
+        }
+        let Ok(text) = std::str::from_utf8(&events) else { return events };
+        let mut out = String::with_capacity(text.len());
+        let end = if text.contains("\r\n\r\n") { "\r\n\r\n" } else { "\n\n" };
+        for event in text.split_inclusive(end) {
+            let data = event.strip_prefix("data:").map(str::trim).filter(|data| failure::is_error(data));
+            let Some(data) = data else {
+                out.push_str(event);
+                continue;
+            };
+            self.exchange.refused("upstream error event");
+            let shown = if is_private(data.as_bytes()) { "" } else { data };
+            match failure::envelope(StatusCode::INTERNAL_SERVER_ERROR, shown.as_bytes()) {
+                Some(envelope) => out.extend(["data: ", &envelope, end]),
+                None => out.push_str(event),
+            }
+        }
+        out.into()
     }
 
     fn fail(&mut self, error: &ApiError) -> Next {
         self.ended = true;
         self.exchange.failed(error);
-        Poll::Ready(Some(Ok(Frame::data(event(error, self.framing)))))
+        Poll::Ready(Some(Ok(Frame::data(event(error, self.source.framing)))))
     }
 
     fn poll_others(&mut self, cx: &mut Context<'_>) -> Next {
@@ -135,7 +160,7 @@ impl Body for Events {
             if this.cut.is_cancelled() {
                 return this.fail(&ApiError::shutting_down());
             }
-            match this.body.as_mut().poll_frame(cx) {
+            match this.source.body.as_mut().poll_frame(cx) {
                 Poll::Ready(Some(Ok(frame))) => {
                     let Ok(piece) = frame.into_data() else { continue };
                     let whole = this.whole(piece);
@@ -148,12 +173,14 @@ impl Body for Events {
                         return Poll::Ready(Some(Ok(Frame::data(whole))));
                     }
                 }
+                // After its last event nothing is missing, however the connection ends.
+                Poll::Ready(Some(Err(_))) if this.done && this.begun.is_empty() => this.ended = true,
                 Poll::Ready(Some(Err(error))) => return this.fail(&error.into()),
                 Poll::Ready(None) => {
                     if !this.begun.trim_ascii().is_empty() {
                         return this.fail(&broken("ended in the middle of an event"));
                     }
-                    if this.wants_done && !this.done {
+                    if this.source.wants_done && !this.done {
                         return this.fail(&broken("ended before its answer did"));
                     }
                     this.ended = true;

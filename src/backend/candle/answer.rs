@@ -4,24 +4,11 @@ use std::sync::Arc;
 
 use futures_util::{Stream, StreamExt};
 
-use super::{Loaded, prepare::Plan};
+use super::{Loaded, choice::Choice, prepare::Plan};
 use crate::{
-    engine::{self, Event, Failure, Generation, Logprob},
-    generation::{Error, FinishReason, GenerationEvent, TokenLogprob, TopLogprob, Usage},
-    text::{Detokenizer, StopMatcher},
+    engine::{Event, Failure, Generation, Logprob},
+    generation::{Error, GenerationEvent, TokenLogprob, TopLogprob, Usage},
 };
-
-/// One choice while its tokens come.
-struct Choice {
-    detokenizer: Detokenizer,
-    stops: StopMatcher,
-    /// Of tokens whose text was not given out yet.
-    waiting: Vec<TokenLogprob>,
-    tokens: u64,
-    /// Sum of the tokens' logprobs, for `best_of`.
-    score: f64,
-    reason: Option<FinishReason>,
-}
 
 /// Gives out a generation's text as it grows; with more candidates than answers, the best ones at the end.
 pub(super) fn stream(
@@ -69,12 +56,12 @@ struct Answer {
 
 impl Answer {
     fn new(loaded: Arc<Loaded>, plan: Plan) -> Self {
-        let choices = (0..plan.best_of).map(|_| Choice::new(&plan.stop)).collect();
+        let choices = (0..plan.best_of).map(|number| Choice::new(number, &plan)).collect();
         Self { loaded, plan, choices, cached: 0 }
     }
 
     fn is_done(&self) -> bool {
-        self.choices.iter().all(|choice| choice.reason.is_some())
+        self.choices.iter().all(Choice::is_over)
     }
 
     fn chooses(&self) -> bool {
@@ -96,24 +83,14 @@ impl Answer {
                     }));
                 }
             }
-            Event::Token { choice: number, id, logprob } => {
-                if let Some(choice) = running(&mut self.choices, number) {
-                    let piece = choice.push(&self.loaded, id, logprob, self.plan.logprobs);
-                    told.extend(piece.map(|(text, logprobs)| text_event(number, text, logprobs)));
-                    told.extend(
-                        choice.reason.map(|reason| GenerationEvent::Finished { choice: number, reason }),
-                    );
+            Event::Token { choice, id, logprob } => {
+                if let Some(choice) = running(&mut self.choices, choice) {
+                    told = choice.push(&self.loaded, &self.plan, id, logprob);
                 }
             }
-            Event::Finished { choice: number, reason } => {
-                if let Some(choice) = running(&mut self.choices, number) {
-                    let piece = choice.finish();
-                    told.extend(piece.map(|(text, logprobs)| text_event(number, text, logprobs)));
-                    let reason = *choice.reason.get_or_insert(match reason {
-                        engine::FinishReason::Length => FinishReason::Length,
-                        engine::FinishReason::Eos | engine::FinishReason::StopToken(_) => FinishReason::Stop,
-                    });
-                    told.push(GenerationEvent::Finished { choice: number, reason });
+            Event::Finished { choice, reason } => {
+                if let Some(choice) = running(&mut self.choices, choice) {
+                    told = choice.finish(&self.plan, reason);
                 }
             }
             Event::Failed(Failure::Stopped) => {
@@ -140,80 +117,22 @@ impl Answer {
     }
 
     fn usage(&self) -> Usage {
-        let completion = self.choices.iter().map(|choice| choice.tokens).sum();
-        Usage { prompt: self.plan.prompt_tokens, completion, reasoning: 0, cached: self.cached }
+        Usage {
+            prompt: self.plan.prompt_tokens,
+            completion: self.choices.iter().map(Choice::tokens).sum(),
+            reasoning: self.choices.iter().map(Choice::reasoning_tokens).sum(),
+            cached: self.cached,
+        }
     }
 }
 
 /// The choice, unless it has ended: tokens that were under way when a stop text ended it are none of its answer.
 fn running(choices: &mut [Choice], number: u32) -> Option<&mut Choice> {
-    choices.get_mut(number as usize).filter(|choice| choice.reason.is_none())
-}
-
-fn text_event(choice: u32, text: String, logprobs: Vec<TokenLogprob>) -> GenerationEvent {
-    GenerationEvent::Text { choice, text, logprobs }
-}
-
-impl Choice {
-    fn new(stop: &[String]) -> Self {
-        Self {
-            detokenizer: Detokenizer::new(),
-            stops: StopMatcher::new(stop),
-            waiting: Vec::new(),
-            tokens: 0,
-            score: 0.0,
-            reason: None,
-        }
-    }
-
-    fn mean(&self) -> f64 {
-        if self.tokens == 0 { 0.0 } else { self.score / self.tokens as f64 }
-    }
-
-    /// What one more token lets out, if anything. Sets the reason when a stop text is complete.
-    fn push(
-        &mut self,
-        loaded: &Loaded,
-        id: u32,
-        logprob: Option<Logprob>,
-        wanted: Option<usize>,
-    ) -> Option<(String, Vec<TokenLogprob>)> {
-        self.tokens += 1;
-        self.score += logprob.as_ref().map_or(0.0, |logprob| logprob.value);
-        // A control token counts and ends the answer, but is not part of its text.
-        if loaded.tokenizer.is_special(id) {
-            return None;
-        }
-        let bytes = loaded.tokenizer.token_bytes(id).unwrap_or_default();
-        if wanted.is_some() {
-            self.waiting.extend(logprob.map(|logprob| loaded.describe(id, Some(logprob))));
-        }
-        let text = self.detokenizer.push(bytes);
-        let emitted = self.stops.push(&text);
-        if emitted.stop.is_some() {
-            self.reason = Some(FinishReason::Stop);
-        }
-        self.told(emitted.text, emitted.tokens)
-    }
-
-    /// What was held back until the end.
-    fn finish(&mut self) -> Option<(String, Vec<TokenLogprob>)> {
-        let rest = std::mem::take(&mut self.detokenizer).finish();
-        let emitted = self.stops.finish(&rest);
-        if emitted.stop.is_some() {
-            self.reason = Some(FinishReason::Stop);
-        }
-        self.told(emitted.text, emitted.tokens)
-    }
-
-    fn told(&mut self, text: String, tokens: usize) -> Option<(String, Vec<TokenLogprob>)> {
-        let logprobs: Vec<TokenLogprob> = self.waiting.drain(..tokens.min(self.waiting.len())).collect();
-        (!text.is_empty() || !logprobs.is_empty()).then_some((text, logprobs))
-    }
+    choices.get_mut(number as usize).filter(|choice| !choice.is_over())
 }
 
 impl Loaded {
-    fn describe(&self, id: u32, logprob: Option<Logprob>) -> TokenLogprob {
+    pub(super) fn describe(&self, id: u32, logprob: Option<Logprob>) -> TokenLogprob {
         let (bytes, token) = self.spell(id);
         let (logprob, top) = match logprob {
             Some(Logprob { value, top }) => (Some(value), top),

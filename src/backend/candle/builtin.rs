@@ -7,6 +7,7 @@ use serde_json::Map;
 use super::{
     defaults::Defaults,
     fingerprint::Content,
+    vectors::Prompts,
     words::{Origin, Origins, Words},
 };
 use crate::{
@@ -51,6 +52,11 @@ pub(super) fn find(source: &Path) -> Result<Option<&'static Builtin>, String> {
     Err(format!("there is no builtin model {name:?}; there is {}", names.join(", ")))
 }
 
+/// Whether the source is no path, but the name of a model inside the program.
+pub(super) fn is_one(source: &Path) -> bool {
+    find(source).is_ok_and(|found| found.is_some())
+}
+
 /// [`find`] as a rule for the configuration.
 #[expect(clippy::ref_option, reason = "the form that garde asks for")]
 pub(super) fn known(source: &Option<std::path::PathBuf>, (): &()) -> garde::Result {
@@ -75,7 +81,8 @@ impl Builtin {
             template: Some(Origin::Program),
             defaults: Some(Origin::Program),
         };
-        Ok(Words { tokenizer, template, defaults, origins })
+        let prompts = Prompts::default();
+        Ok(Words { tokenizer, template, defaults, prompts, origins })
     }
 
     /// What its answers depend on, named and ordered as in a directory of these files.

@@ -13,13 +13,16 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use super::{Settings, words};
-use crate::model;
+use crate::model::{self, Device};
 
 /// The arithmetic of kernels and sampler; it grows when a change of theirs may change a token.
 const ARITHMETIC: &str = "portable-2";
 
+/// The arithmetic of candle's devices, by candle's version; its second number grows with a change of ours.
+const TENSORS: &str = "candle-0.11.1-1";
+
 /// How texts become tokens and tokens text; it grows when a change of the libraries or of ours may change either.
-const TEXT: &str = "text-1";
+const TEXT: &str = "text-2";
 
 /// The fingerprint and what it is made of.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -50,8 +53,15 @@ pub(super) struct Input {
 
 impl Fingerprint {
     /// `inputs` are the files' hashes. Threads, batches, caches and the instruction set are not in it: the answers do not
-    /// depend on them.
-    pub(super) fn new(mut inputs: Vec<Input>, context_length: usize, settings: &Settings) -> Self {
+    /// depend on them, on the CPU.
+    pub(super) fn new(
+        mut inputs: Vec<Input>,
+        context_length: usize,
+        settings: &Settings,
+        device: Device,
+    ) -> Self {
+        let of_candle = || format!("{TENSORS}-{}", device.kind());
+        let arithmetic = if device == Device::Cpu { ARITHMETIC.to_owned() } else { of_candle() };
         let Settings { max_tokens, temperature, top_p } = settings;
         // Unset: what the model's files say.
         let own = |value: &Option<f64>| value.map_or_else(|| "model".to_owned(), |value| value.to_string());
@@ -60,7 +70,7 @@ impl Fingerprint {
             ("max_tokens", max_tokens.to_string()),
             ("temperature", own(temperature)),
             ("top_p", own(top_p)),
-            ("arithmetic", ARITHMETIC.to_owned()),
+            ("arithmetic", arithmetic),
             ("text", TEXT.to_owned()),
         ] {
             let sha256 = hexadecimal(&Sha256::digest(&value));
@@ -82,11 +92,17 @@ impl Fingerprint {
 pub(super) fn files(source: &Path, model: &model::Model) -> Vec<(String, Content)> {
     let name = |path: &Path| {
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        // A GGUF file may be called anything.
-        if path == source { "model.gguf".to_owned() } else { name }
+        // What a directory has in directories of its own is called as it lies there.
+        let inside = path.strip_prefix(source).ok().filter(|inside| inside.components().count() > 1);
+        match inside {
+            Some(inside) => inside.display().to_string(),
+            // A GGUF file may be called anything.
+            None if path == source => "model.gguf".to_owned(),
+            None => name,
+        }
     };
     let mut files = words::files(source);
-    files.extend(model.files().into_iter().map(|path| (name(path), path.to_owned())));
+    files.extend(model.files().into_iter().map(|path| (name(&path), path)));
     files.into_iter().map(|(name, path)| (name, Content::File(path))).collect()
 }
 
@@ -163,7 +179,7 @@ mod tests {
         let mut files = words::files(directory);
         files.push(("model.safetensors".to_owned(), directory.join("model.safetensors")));
         let files: Vec<_> = files.into_iter().map(|(name, path)| (name, Content::File(path))).collect();
-        Fingerprint::new(hash(&files).unwrap(), context_length, settings).fingerprint
+        Fingerprint::new(hash(&files).unwrap(), context_length, settings, Device::Cpu).fingerprint
     }
 
     #[test]
@@ -201,12 +217,31 @@ mod tests {
         let path = directory.path().join("config.json");
         fs::write(&path, "abc").unwrap();
         let hashed = hash(&[("config.json".to_owned(), Content::File(path))]).unwrap();
-        let made = Fingerprint::new(hashed, 8, &SETTINGS);
+        let made = Fingerprint::new(hashed, 8, &SETTINGS, Device::Cpu);
         // FIPS 180-2, B.1.
         let abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
         assert_eq!(made.lines().lines().next(), Some(&*format!("{abc}  config.json")));
         assert_eq!(made.inputs[0].bytes, Some(3));
         assert_eq!(made.inputs[1].sha256, hexadecimal(&Sha256::digest("8")));
         assert_eq!(made.fingerprint[3..], hexadecimal(&Sha256::digest(made.lines()))[..24]);
+    }
+
+    #[test]
+    fn a_device_of_candle_has_an_arithmetic_of_its_own_by_candles_version() {
+        let lock = include_str!("../../../Cargo.lock");
+        let version = lock.split_once("name = \"candle-core\"\nversion = \"").unwrap().1;
+        let version = version.split_once('"').unwrap().0;
+        assert!(TENSORS.starts_with(&format!("candle-{version}-")), "{TENSORS} of candle {version}");
+        #[cfg(feature = "tensors")]
+        {
+            let arithmetic = |device| {
+                let made = Fingerprint::new(Vec::new(), 8, &SETTINGS, device);
+                let input = made.inputs.into_iter().find(|input| input.name == "arithmetic");
+                (input.unwrap().value.unwrap(), made.fingerprint)
+            };
+            let (cpu, tensors) = (arithmetic(Device::Cpu), arithmetic(Device::Tensors));
+            assert_eq!((cpu.0.as_str(), tensors.0), (ARITHMETIC, format!("{TENSORS}-tensors")));
+            assert_ne!(cpu.1, tensors.1);
+        }
     }
 }

@@ -9,17 +9,19 @@ use std::{
 use serde::Serialize;
 
 use super::{
-    Measured, Settings,
+    Settings,
     fingerprint::{self, Fingerprint},
+    loading::Measured,
     opened::Opened,
     prepare::Drawing,
-    source,
+    source::Source,
     words::{Origin, Words},
 };
 use crate::{
     backend::{Footprint, memory},
-    model::{self, BLOCK},
-    text::chat_template::Features,
+    hub::HubId,
+    model::{self, BLOCK, Task},
+    text::{channels::Format, chat_template::Features},
 };
 
 /// All that can be told of a model without running it.
@@ -52,6 +54,10 @@ pub struct Template {
     pub found: String,
     #[serde(flatten)]
     pub features: Features,
+    /// What answers mark their reasoning by, where that is told apart.
+    pub reasoning_mark: Option<&'static str>,
+    /// The format that tool calls are understood in.
+    pub tool_call_format: Option<&'static str>,
 }
 
 /// What a request gets that does not say: the configuration's values, the model's where that has none.
@@ -83,29 +89,50 @@ pub struct Memory {
     /// Tokens that the KV cache has room for.
     pub kv_cache_tokens: u64,
     pub activations: u64,
-    /// What loading asks for, and what the system has.
+    /// What loading asks for, and what the device has.
     pub needed: u64,
     pub available: Option<u64>,
 }
 
-/// Looks at the model of `config`, as it would be served. `budget` is what all models may take together, in bytes.
+pub use super::source::Absent;
+
+/// Where the model of `config` lies; nothing is downloaded.
+///
+/// # Errors
+/// Why it lies nowhere.
+pub fn locate(id: Option<&str>, config: &crate::backend::Config) -> Result<PathBuf, Absent> {
+    Source::of(id, &config.candle)?.locate()
+}
+
+/// What the model of `config` is on the Hugging Face hub; `None` where it is not from there.
+#[must_use]
+pub fn hub_id(id: &str, config: &crate::backend::Config) -> Option<HubId> {
+    match Source::of(Some(id), &config.candle) {
+        Ok(Source::Hub(id)) => Some(id),
+        _ => None,
+    }
+}
+
+/// Looks at the model at `path` as it would be served with `config`. `budget` is what all models may take together, in
+/// bytes.
 ///
 /// # Errors
 /// Why it could not be served.
 pub fn inspect(
     id: Option<&str>,
+    path: &Path,
     config: &crate::backend::Config,
     budget: Option<u64>,
 ) -> Result<Report, String> {
     let settings = Settings::of(config);
     let config = &config.candle;
-    let path = source(config)?;
     let lacking = |error: model::LoadError| error.to_string();
-    let Measured { opened, options, footprint } = Measured::new(config, &[], budget)?;
+    let Measured { opened, options, footprint, .. } = Measured::new(path.to_owned(), config, &[], budget)?;
     let Opened { model: opened, words, files } = opened;
     let summary = opened.summary(&options).map_err(lacking)?;
     let needs = opened.memory(&options).map_err(lacking)?;
-    let fingerprint = Fingerprint::new(fingerprint::hash(&files)?, summary.context_length, &settings);
+    let hashed = fingerprint::hash(&files)?;
+    let fingerprint = Fingerprint::new(hashed, summary.context_length, &settings, options.device);
     let Footprint { weights, kv_cache, activations } = footprint;
     let memory = Memory {
         weights,
@@ -113,11 +140,12 @@ pub fn inspect(
         kv_cache_tokens: kv_cache / needs.block.max(1) * BLOCK as u64,
         activations,
         needed: footprint.total(),
-        available: memory::available(),
+        available: if options.device.is_host() { memory::available() } else { options.device.free_memory() },
     };
     let kind = words.tokenizer.kind().to_owned();
     let kind = words.origins.pre_tokenizer.as_ref().map_or(kind.clone(), |name| format!("{kind}, {name}"));
     let features = words.template.features();
+    let format = Format::of(&words.template, &words.tokenizer);
     let template = words.origins.template.as_ref();
     Ok(Report {
         id: id.map(str::to_owned),
@@ -128,7 +156,12 @@ pub fn inspect(
             vocabulary: words.tokenizer.vocabulary(),
             found: found(&words.origins.tokenizer, path),
         },
-        chat_template: template.map(|origin| Template { found: found(origin, path), features }),
+        chat_template: template.map(|origin| Template {
+            found: found(origin, path),
+            features,
+            reasoning_mark: format.reasoning(),
+            tool_call_format: format.tool_calls(),
+        }),
         defaults: defaults(&words, &settings, path),
         memory,
         fingerprint,
@@ -171,6 +204,7 @@ impl fmt::Display for Report {
         }
         let mut row = |name: &str, value: String| writeln!(f, "  {name:14} {value}");
         row("architecture", format!("{} ({})", summary.architecture, summary.format))?;
+        row("task", summary.task.name().to_owned())?;
         row("parameters", summary.parameters.to_string())?;
         let elements: Vec<String> = summary
             .elements
@@ -191,8 +225,13 @@ impl fmt::Display for Report {
         row("context", format!("{} tokens", summary.context_length))?;
         row("vocabulary", format!("{} tokens, logits for {}", tokenizer.vocabulary, summary.vocabulary))?;
         row("tokenizer", format!("{} (from {})", tokenizer.kind, tokenizer.found))?;
-        row("chat template", chat_template.as_ref().map_or("none".to_owned(), Template::line))?;
-        row("defaults", defaults.line())?;
+        if let Some(pooling) = &summary.pooling {
+            row("vectors", pooling.clone())?;
+        }
+        if summary.task == Task::Generate {
+            row("chat template", chat_template.as_ref().map_or("none".to_owned(), Template::line))?;
+            row("defaults", defaults.line())?;
+        }
         let mib = |bytes: u64| bytes.div_ceil(1 << 20);
         let available = memory.available.map(|bytes| format!("; {} MiB are available", mib(bytes)));
         row(
@@ -228,11 +267,18 @@ impl Template {
             (generation_prompt, "generation prompt"),
         ];
         let has: Vec<&str> = features.iter().filter(|(has, _)| *has).map(|(_, name)| *name).collect();
-        format!(
+        let mut line = format!(
             "from {}; has {}",
             self.found,
             if has.is_empty() { "nothing".to_owned() } else { has.join(", ") }
-        )
+        );
+        if let Some(mark) = self.reasoning_mark {
+            line += &format!("; reasoning by {mark}");
+        }
+        if let Some(format) = self.tool_call_format {
+            line += &format!("; tool calls as {format}");
+        }
+        line
     }
 }
 

@@ -1,9 +1,9 @@
 //! The engine's counters under the names that they are watched by.
 
-use crate::{backend::Metric, engine::Stats};
+use crate::{backend::metric::Metric, engine::Stats};
 
 pub(super) fn metrics(stats: &Stats) -> Vec<Metric> {
-    let metric = |name, help, value| Metric { name, help, value };
+    let metric = Metric::number;
     vec![
         metric("sconce_sequences_running", "Sequences that have blocks of the KV cache.", stats.running),
         metric("sconce_sequences_waiting", "Sequences that wait for blocks.", stats.waiting),

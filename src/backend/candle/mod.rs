@@ -6,20 +6,25 @@
 mod adapted;
 mod answer;
 mod builtin;
+mod choice;
 mod defaults;
 mod fingerprint;
 mod gguf;
 pub mod inspect;
+mod loading;
 mod metrics;
 mod opened;
 mod prepare;
+mod source;
+mod vectors;
 mod words;
 
 use std::{
-    path::{Path, PathBuf},
-    sync::{Arc, Mutex, OnceLock, PoisonError},
-    thread,
-    time::Instant,
+    path::PathBuf,
+    sync::{
+        Arc, Mutex, OnceLock, PoisonError,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
 };
 
 use arc_swap::ArcSwap;
@@ -28,18 +33,23 @@ use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use self::{defaults::Defaults, fingerprint::Fingerprint, opened::Opened, words::Words};
-use super::{Backend, Footprint, Heartbeat, Metric, ModelCard, Readiness, Tokenizer};
+use self::{
+    defaults::Defaults,
+    loading::{GiveBack, Measured},
+    source::{Absent, Source},
+    vectors::Encoder,
+};
+use super::{Backend, Footprint, Heartbeat, ModelCard, Readiness, Tokenizer, first_token, metric::Metric};
 use crate::{
-    engine::{self, Engine, Memory, Stop},
-    generation::{Chat, EmbeddingRequest, Embeddings, Error, Events, GenerationRequest, PromptText},
-    model::{self, BLOCK, Isa, KvType},
-    text::{self, ChatTemplate},
+    engine::{self, Engine, Stop},
+    generation::{
+        Chat, EmbeddingRequest, Embeddings, Error, Events, GenerationRequest, PromptText, RerankRequest,
+        Scores,
+    },
+    model::{self, Device, Task},
+    text::{self, ChatTemplate, channels::Format},
     units::ByteSize,
 };
-
-/// Tokens of a choice that may wait for their reader before it pauses.
-const BUFFERED_TOKENS: usize = 256;
 
 /// Settings of the candle backend.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema, garde::Validate)]
@@ -47,7 +57,8 @@ const BUFFERED_TOKENS: usize = 256;
 #[garde(allow_unvalidated)]
 pub struct Config {
     /// Where the model is: a directory in Hugging Face's layout (`config.json`, `tokenizer.json`, `*.safetensors`), or a
-    /// GGUF file, which needs nothing beside it. `builtin:demo` is the small model inside the program.
+    /// GGUF file, which needs nothing beside it; or its id on the Hugging Face hub: `org/name`, `org/name@revision`,
+    /// `org/name:file.gguf`. `builtin:demo` is the small model inside the program. Unset: the model's own id.
     #[garde(custom(builtin::known))]
     pub source: Option<PathBuf>,
     /// Where a LoRA adapter is: a directory in PEFT's layout (`adapter_config.json`, `adapter_model.safetensors`). The model
@@ -56,6 +67,14 @@ pub struct Config {
     /// Id of the model that the adapter is for. Of its own an adapter has `max_tokens`, `temperature` and `top_p`; all else
     /// is the base's.
     pub base: Option<String>,
+    /// What the model is for: `generate` (it continues texts), `embed` (it makes vectors of texts) or `rerank` (it scores
+    /// documents). Unset: what its files say.
+    pub task: Option<Task>,
+    /// Where it runs: `cpu`; `cuda`, an NVIDIA GPU (`cuda:1` the second); `metal`, Apple's. A GPU needs a build with the
+    /// cargo feature of its name, and its answers may depend on what else runs. A model must fit into its free memory,
+    /// with `kv_cache`.
+    #[garde(custom(known_device))]
+    pub device: String,
     /// Threads that compute. Unset: one for each core. The answers do not depend on it.
     #[garde(inner(range(min = 1, max = 1024)))]
     #[schemars(range(min = 1, max = 1024))]
@@ -92,6 +111,8 @@ impl Default for Config {
             source: None,
             adapter: None,
             base: None,
+            task: None,
+            device: Device::Cpu.to_string(),
             threads: None,
             instructions: None,
             context_length: None,
@@ -114,8 +135,10 @@ pub struct Candle {
     unloaded: ModelCard,
     /// Between `footprint` and `load`.
     measured: Mutex<Option<Measured>>,
-    loaded: OnceLock<Arc<Loaded>>,
+    served: OnceLock<Served>,
     progress: Progress,
+    /// It could not be downloaded, and may be later.
+    later: AtomicBool,
 }
 
 /// How far the loading is, in words.
@@ -135,32 +158,32 @@ impl Settings {
     }
 }
 
-/// A model whose headers have been read, and the memory that it will take.
-struct Measured {
-    opened: Opened,
-    options: model::Options,
-    footprint: Footprint,
+/// A model that is loaded, by what it does.
+enum Served {
+    Generator(Arc<Loaded>),
+    Encoder(Arc<Encoder>),
 }
 
-/// A model that can answer.
+impl Served {
+    fn tokenizer(&self) -> &text::Tokenizer {
+        match self {
+            Self::Generator(loaded) => &loaded.tokenizer,
+            Self::Encoder(encoder) => &encoder.tokenizer,
+        }
+    }
+}
+
+/// A model that continues texts.
 struct Loaded {
     tokenizer: text::Tokenizer,
     template: ChatTemplate,
+    format: Format,
     defaults: Defaults,
     engine: Engine,
     card: ModelCard,
     adapters: Vec<adapted::Served>,
     /// The last field, to be dropped when the others have been.
     _heap: GiveBack,
-}
-
-/// Dropping it gives free memory back to the system, which an allocator would keep for later.
-struct GiveBack;
-
-impl Drop for GiveBack {
-    fn drop(&mut self) {
-        model::trim_heap();
-    }
 }
 
 impl Candle {
@@ -182,94 +205,57 @@ impl Candle {
             adapters: adapters.iter().map(|(id, config)| adapted::Wanted::new(id, config)).collect(),
             unloaded,
             measured: Mutex::default(),
-            loaded: OnceLock::new(),
+            served: OnceLock::new(),
             progress: Arc::new(ArcSwap::from_pointee("loading".to_owned())),
+            later: AtomicBool::new(false),
         }
     }
 
-    fn loaded(&self) -> Result<&Arc<Loaded>, Error> {
-        self.loaded.get().ok_or_else(|| Error::Unavailable(format!("The model '{}' is loading.", self.model)))
+    fn served(&self) -> Result<&Served, Error> {
+        self.served.get().ok_or_else(|| Error::Unavailable(format!("The model '{}' is loading.", self.model)))
     }
-}
 
-impl Measured {
-    /// # Errors
-    /// What is missing, malformed or not supported.
-    fn new(config: &Config, adapters: &[adapted::Wanted], budget: Option<u64>) -> Result<Self, String> {
-        let mut opened = Opened::open(source(config)?)?;
-        opened.model = adapted::open(opened.model, adapters)?;
-        let options = options(config)?;
-        let memory = opened.model.memory(&options).map_err(|error| error.to_string())?;
-        let context = opened.model.summary(&options).map_err(|error| error.to_string())?.context_length;
-        let footprint = Footprint {
-            weights: memory.weights,
-            kv_cache: kv_cache(config, &memory, context, budget),
-            activations: memory.row * u64::from(config.max_batch_tokens.max(config.max_sequences)),
-        };
-        Ok(Self { opened, options, footprint })
+    /// As a model that continues texts.
+    fn loaded(&self) -> Result<&Arc<Loaded>, Error> {
+        match self.served()? {
+            Served::Generator(loaded) => Ok(loaded),
+            Served::Encoder(encoder) => {
+                let (does, path) = match encoder.task {
+                    Task::Rerank => ("scores documents", "/rerank"),
+                    Task::Embed | Task::Generate => ("makes embeddings", "/embeddings"),
+                };
+                let message = format!(
+                    "The model '{}' {does}: ask it at '{path}'. It does not continue texts.",
+                    self.model
+                );
+                Err(Error::unsupported("model", message))
+            }
+        }
+    }
+
+    /// As a model that makes vectors.
+    fn encoder(&self, wanted: &str) -> Result<Arc<Encoder>, Error> {
+        match self.served()? {
+            Served::Encoder(encoder) => Ok(Arc::clone(encoder)),
+            Served::Generator(_) => {
+                let message = format!(
+                    "The model '{}' continues texts and {wanted}. One that does is made of an encoder, or of a model with \
+                     sentence-transformers' files; 'candle.task' says so where there are none.",
+                    self.model
+                );
+                Err(Error::unsupported("model", message))
+            }
+        }
     }
 }
 
 impl Loaded {
-    fn load(
-        measured: Measured,
-        config: &Config,
-        settings: &Settings,
-        wanted: &[adapted::Wanted],
-        created: u64,
-        progress: &Progress,
-    ) -> Result<Self, String> {
-        let source = source(config)?;
-        let lacking = |error: model::LoadError| error.to_string();
-        let Measured { opened: Opened { model: opened, words, files }, options, footprint } = measured;
-        let context_length = opened.summary(&options).map_err(lacking)?.context_length;
-        // Both read all the weights: together they need them once.
-        let (model, hashed) = thread::scope(|scope| {
-            let hashing = scope.spawn(|| {
-                let begun = Instant::now();
-                let made = fingerprint::hash(&files);
-                let seconds = begun.elapsed().as_secs_f64();
-                tracing::info!(source = %source.display(), seconds, "hashed the model's files");
-                made
-            });
-            let layers = Arc::clone(progress);
-            let told = move |done, of| layers.store(Arc::new(format!("loading {done}/{of} layers")));
-            let model = opened.telling(told).load(&options).map_err(lacking);
-            progress.store(Arc::new("reading the files' fingerprint".to_owned()));
-            (model, hashing.join().unwrap_or_else(|_| Err("hashing its files failed".to_owned())))
-        });
-        let hashed = hashed?;
-        let card = |hashed, settings: &Settings| ModelCard {
-            created,
-            owner: "sconce".to_owned(),
-            fingerprint: Fingerprint::new(hashed, context_length, settings).fingerprint,
-            context_length: u32::try_from(context_length).unwrap_or(u32::MAX),
-        };
-        let adapters = wanted.iter().map(|wanted| wanted.serve(&hashed, card)).collect::<Result<_, _>>()?;
-        let card = card(hashed, settings);
-        let model = model?;
-        let config = engine::Config {
-            memory: Memory::Bytes(footprint.kv_cache),
-            max_batch_tokens: config.max_batch_tokens as usize,
-            max_sequences: config.max_sequences as usize,
-            max_waiting: config.max_waiting as usize,
-            prefix_cache: config.prefix_cache,
-            buffered_tokens: BUFFERED_TOKENS,
-        };
-        let engine = Engine::start(model, config).map_err(|error| error.to_string())?;
-        let Words { tokenizer, template, defaults, origins: _ } = words;
-        Ok(Self { tokenizer, template, defaults, engine, card, adapters, _heap: GiveBack })
-    }
-
     fn context_length(&self) -> usize {
         self.card.context_length as usize
     }
 
     fn readiness(&self) -> Readiness {
-        if self.engine.is_stopped() {
-            return Readiness::NotReady("the engine has stopped".to_owned());
-        }
-        Readiness::Ready
+        if self.engine.is_stopped() { stopped() } else { Readiness::Ready }
     }
 
     /// Answers through the adapter of that number, where there is one.
@@ -286,52 +272,53 @@ impl Loaded {
     }
 }
 
-fn source(config: &Config) -> Result<&Path, String> {
-    let source = config.source.as_deref();
-    source.ok_or_else(|| "no model is named: set `candle.source` to its directory or file".to_owned())
+fn stopped() -> Readiness {
+    Readiness::NotReady("the engine has stopped".to_owned())
 }
 
-fn options(config: &Config) -> Result<model::Options, String> {
-    Ok(model::Options {
-        threads: config.threads.map_or_else(model::cores, |threads| threads as usize),
-        context_length: config.context_length.map(|length| length as usize),
-        kv: KvType::F32,
-        isa: Isa::choose(config.instructions.as_deref())
-            .map_err(|lacking| format!("candle.instructions: {lacking}"))?,
-    })
-}
-
-/// Bytes of the KV cache. What nobody configured depends on nothing that changes while the daemon runs.
-fn kv_cache(config: &Config, memory: &model::Memory, context: usize, budget: Option<u64>) -> u64 {
-    const MOST: u64 = 512 << 20;
-    const PART: u64 = 8;
-    if let Some(ByteSize(bytes)) = config.kv_cache {
-        return bytes;
-    }
-    let sequence = context.div_ceil(BLOCK) as u64 * memory.block;
-    let usable = sequence.saturating_mul(config.max_sequences.into());
-    MOST.min(usable).min(budget.map_or(u64::MAX, |budget| budget / PART)).max(memory.block)
+/// A rule for the configuration: this build has the device.
+fn known_device(name: &str, (): &()) -> garde::Result {
+    let lacking = |lacking: model::device::Lacking| garde::Error::new(lacking);
+    name.parse::<Device>().map(drop).map_err(lacking)
 }
 
 impl Backend for Candle {
     fn card(&self) -> &ModelCard {
-        self.loaded.get().map_or(&self.unloaded, |loaded| &loaded.card)
+        match self.served.get() {
+            None => &self.unloaded,
+            Some(Served::Generator(loaded)) => &loaded.card,
+            Some(Served::Encoder(encoder)) => &encoder.card,
+        }
     }
 
     fn readiness(&self) -> Readiness {
-        match self.loaded.get() {
+        match self.served.get() {
             None => Readiness::NotReady(self.progress.load().to_string()),
-            Some(loaded) => loaded.readiness(),
+            Some(Served::Generator(loaded)) => loaded.readiness(),
+            Some(Served::Encoder(encoder)) if encoder.batcher.is_stopped() => stopped(),
+            Some(Served::Encoder(_)) => Readiness::Ready,
         }
     }
 
     fn footprint(&self, budget: Option<u64>) -> BoxFuture<'_, Result<Footprint, String>> {
-        let (config, adapters) = (self.config.clone(), self.adapters.clone());
+        let (model, config, adapters) = (self.model.clone(), self.config.clone(), self.adapters.clone());
+        let progress = Arc::clone(&self.progress);
         async move {
-            let measuring = tokio::task::spawn_blocking(move || Measured::new(&config, &adapters, budget));
+            let obtaining = tokio::task::spawn_blocking(move || {
+                let source = Source::of(Some(&model), &config)?.obtain(loading::hears(&model, &progress))?;
+                Ok((source, config, progress))
+            });
+            let (source, config, progress) =
+                obtaining.await.map_err(|error| error.to_string())?.map_err(|absent: Absent| {
+                    self.later.store(absent.is_temporary(), Relaxed);
+                    absent.to_string()
+                })?;
+            let measuring =
+                tokio::task::spawn_blocking(move || Measured::new(source, &config, &adapters, budget));
             let measured = measuring.await.map_err(|error| error.to_string())??;
-            let footprint = measured.footprint;
+            let footprint = measured.of_the_host();
             *self.measured.lock().unwrap_or_else(PoisonError::into_inner) = Some(measured);
+            progress.store(Arc::new("waiting for memory".to_owned()));
             Ok(footprint)
         }
         .boxed()
@@ -342,13 +329,14 @@ impl Backend for Candle {
         let (progress, adapters) = (Arc::clone(&self.progress), self.adapters.clone());
         let measured = self.measured.lock().unwrap_or_else(PoisonError::into_inner).take();
         async move {
+            progress.store(Arc::new("loading".to_owned()));
             let measured = measured.ok_or_else(|| "its headers have not been read".to_owned())?;
             let loading = tokio::task::spawn_blocking(move || {
-                Loaded::load(measured, &config, &settings, &adapters, created, &progress)
+                Served::load(measured, &config, &settings, &adapters, created, &progress)
             });
-            let loaded = loading.await.map_err(|error| error.to_string())??;
+            let served = loading.await.map_err(|error| error.to_string())??;
             // Loaded once; a second call has nothing to add.
-            let _ = self.loaded.set(Arc::new(loaded));
+            let _ = self.served.set(served);
             Ok(())
         }
         .boxed()
@@ -356,20 +344,47 @@ impl Backend for Candle {
 
     fn close(&self) -> BoxFuture<'_, ()> {
         async move {
-            if let Some(loaded) = self.loaded.get() {
-                loaded.engine.stop(Stop::Abort);
-                loaded.engine.stopped().await;
+            match self.served.get() {
+                None => {}
+                Some(Served::Generator(loaded)) => {
+                    loaded.engine.stop(Stop::Abort);
+                    loaded.engine.stopped().await;
+                }
+                Some(Served::Encoder(encoder)) => {
+                    encoder.batcher.stop();
+                    encoder.batcher.stopped().await;
+                }
             }
         }
         .boxed()
     }
 
+    fn may_load_later(&self) -> bool {
+        self.later.load(Relaxed)
+    }
+
     fn metrics(&self) -> Vec<Metric> {
-        self.loaded.get().map_or_else(Vec::new, |loaded| metrics::metrics(&loaded.engine.stats()))
+        match self.served.get() {
+            None => Vec::new(),
+            Some(Served::Generator(loaded)) => metrics::metrics(&loaded.engine.stats()),
+            Some(Served::Encoder(encoder)) => encoder.metrics(),
+        }
+    }
+
+    fn warm_up(&self) -> BoxFuture<'_, Result<(), String>> {
+        match self.served.get() {
+            Some(Served::Encoder(encoder)) => {
+                async { encoder.warm_up().await.map_err(|error| error.to_string()) }.boxed()
+            }
+            _ => first_token(|request| self.generate(request)).boxed(),
+        }
     }
 
     fn heartbeat(&self) -> Option<Heartbeat> {
-        let engine = &self.loaded.get()?.engine;
+        let engine = match self.served.get()? {
+            Served::Generator(loaded) => &loaded.engine,
+            Served::Encoder(encoder) => return Some(encoder.heartbeat()),
+        };
         let stats = engine.stats();
         // An engine that has ended takes no step any more, which is not what anybody who waits for one wants.
         Some(Heartbeat { steps: stats.steps, busy: stats.is_busy() || engine.is_stopped() })
@@ -379,14 +394,17 @@ impl Backend for Candle {
         async move { self.loaded()?.generate(request, &self.settings, None) }.boxed()
     }
 
-    fn embed(&self, _: EmbeddingRequest) -> BoxFuture<'_, Result<Embeddings, Error>> {
-        let message = "The candle backend has no embeddings.";
-        async move { Err(Error::unsupported("model", message)) }.boxed()
+    fn embed(&self, request: EmbeddingRequest) -> BoxFuture<'_, Result<Embeddings, Error>> {
+        async move { self.encoder("makes no embeddings")?.embed(request).await }.boxed()
+    }
+
+    fn rerank(&self, request: RerankRequest) -> BoxFuture<'_, Result<Scores, Error>> {
+        async move { self.encoder("does not score documents")?.rerank(request).await }.boxed()
     }
 
     fn adapted(&self, id: &str) -> Option<Box<dyn Backend>> {
-        let adapted = adapted::Adapted::new(self.loaded.get()?, id)?;
-        Some(Box::new(adapted))
+        let Some(Served::Generator(loaded)) = self.served.get() else { return None };
+        Some(Box::new(adapted::Adapted::new(loaded, id)?))
     }
 
     fn tokenizer(&self) -> Option<&dyn Tokenizer> {
@@ -396,7 +414,7 @@ impl Backend for Candle {
 
 impl Tokenizer for Candle {
     fn tokenize(&self, prompt: &PromptText) -> Result<Vec<u32>, Error> {
-        self.loaded()?.tokenize(prompt)
+        prepare::ids(self.served()?.tokenizer(), prompt)
     }
 
     fn tokenize_chat(&self, chat: &Chat) -> Result<Vec<u32>, Error> {
@@ -404,17 +422,17 @@ impl Tokenizer for Candle {
     }
 
     fn detokenize(&self, tokens: &[u32]) -> Result<String, Error> {
-        self.loaded()?.detokenize(tokens)
+        self.served()?.tokenizer().decode(tokens, false)
     }
 }
 
 impl Tokenizer for Loaded {
     fn tokenize(&self, prompt: &PromptText) -> Result<Vec<u32>, Error> {
-        self.ids(prompt)
+        prepare::ids(&self.tokenizer, prompt)
     }
 
     fn tokenize_chat(&self, chat: &Chat) -> Result<Vec<u32>, Error> {
-        self.chat_tokens(chat)
+        Ok(self.chat(chat)?.0)
     }
 
     fn detokenize(&self, tokens: &[u32]) -> Result<String, Error> {

@@ -1,11 +1,14 @@
 //! From a request in words to one in tokens.
 
+use sha2::{Digest, Sha256};
+
 use super::{Loaded, Settings, defaults::Defaults};
 use crate::{
     engine,
     generation::{
         Chat, Error, GenerationRequest, Input, Prompt, PromptText, ResponseFormat, SamplingParams, ToolChoice,
     },
+    text::{Tokenizer, channels::Reader},
 };
 
 /// Where neither the request, the configuration nor the model says anything: the predecessor's value.
@@ -18,7 +21,7 @@ pub(super) struct Prepared {
 }
 
 /// How the engine's tokens become an answer.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub(super) struct Plan {
     pub(super) choices: u32,
     pub(super) best_of: u32,
@@ -28,6 +31,38 @@ pub(super) struct Plan {
     /// The prompt's ids, where the answer repeats it.
     pub(super) echo: Option<Vec<u32>>,
     pub(super) prompt_tokens: u64,
+    /// Of each choice's text, at its beginning.
+    pub(super) reader: Reader,
+    /// An answer may have more than one tool call.
+    pub(super) parallel_tool_calls: bool,
+    pub(super) call_ids: CallIds,
+}
+
+/// The ids of tool calls: of the same request always the same, of another turn of the conversation others.
+#[derive(Debug, Clone)]
+pub(super) struct CallIds {
+    prompt: Sha256,
+    short: bool,
+}
+
+impl CallIds {
+    fn new(prompt: &[u32], short: bool) -> Self {
+        let digest = |prompt| Sha256::new().chain_update(prompt);
+        let bytes: Vec<u8> = prompt.iter().flat_map(|id| id.to_le_bytes()).collect();
+        Self { prompt: digest(bytes), short }
+    }
+
+    /// The id of a choice's call number `index`.
+    pub(super) fn id(&self, choice: u32, index: u32) -> String {
+        let digest = self
+            .prompt
+            .clone()
+            .chain_update(choice.to_le_bytes())
+            .chain_update(index.to_le_bytes())
+            .finalize();
+        let digits: String = digest.iter().take(12).map(|byte| format!("{byte:02x}")).collect();
+        if self.short { digits[..9].to_owned() } else { format!("call_{digits}") }
+    }
 }
 
 /// How tokens are drawn where the request does not say.
@@ -57,9 +92,12 @@ impl Loaded {
     /// What this backend does not honour, and what the model cannot take.
     pub(super) fn prepare(&self, request: GenerationRequest, settings: &Settings) -> Result<Prepared, Error> {
         let GenerationRequest { input, sampling, choices, best_of, stream: _, logprobs } = request;
-        let (prompt, echo) = match &input {
-            Input::Chat(chat) => (self.chat_tokens(chat)?, false),
-            Input::Prompt(prompt) => (self.prompt_tokens(prompt)?, prompt.echo),
+        let (prompt, reader, echo, parallel_tool_calls) = match &input {
+            Input::Chat(chat) => {
+                let (prompt, reader) = self.chat(chat)?;
+                (prompt, reader, false, chat.parallel_tool_calls)
+            }
+            Input::Prompt(prompt) => (self.prompt_tokens(prompt)?, Reader::plain(), prompt.echo, true),
         };
         let limit = self.context_length();
         let SamplingParams {
@@ -124,6 +162,9 @@ impl Loaded {
             logprobs,
             echo: echo.then(|| prompt.clone()),
             prompt_tokens: prompt.len() as u64,
+            reader,
+            parallel_tool_calls,
+            call_ids: CallIds::new(&prompt, self.format.has_short_call_ids()),
         };
         let prompt_logprobs = logprobs.filter(|_| echo);
         let request = engine::Request {
@@ -137,33 +178,50 @@ impl Loaded {
         Ok(Prepared { request, plan })
     }
 
-    pub(super) fn chat_tokens(&self, chat: &Chat) -> Result<Vec<u32>, Error> {
+    /// The tokens of a conversation, and the reader of what continues it.
+    ///
+    /// # Errors
+    /// What this backend does not honour, and what the template refuses.
+    pub(super) fn chat(&self, chat: &Chat) -> Result<(Vec<u32>, Reader), Error> {
         let refuse = |param: &str, what: &str| {
             Err(Error::unsupported(
                 param,
                 format!("{what} not supported by the candle backend: leave out '{param}'."),
             ))
         };
-        let called = !chat.tools.is_empty() && chat.tool_choice != ToolChoice::None;
-        if called || matches!(chat.tool_choice, ToolChoice::Required | ToolChoice::Named(_)) {
-            return refuse("tools", "Tool calls are");
-        }
+        self.takes_tools(chat)?;
         if chat.response_format != ResponseFormat::Text {
             return refuse("response_format", "Structured answers are");
         }
         if chat.verbosity.as_deref().is_some_and(|verbosity| verbosity != "medium") {
             return refuse("verbosity", "A verbosity other than 'medium' is");
         }
-        let text = match &chat.reasoning_effort {
-            None => self.template.render(chat)?,
-            // Templates that know it take it from their variables, as vLLM hands it over.
-            Some(effort) => {
-                let mut chat = chat.clone();
-                chat.template_kwargs.entry("reasoning_effort").or_insert_with(|| effort.as_str().into());
-                self.template.render(&chat)?
-            }
-        };
-        self.tokenizer.encode(&text, false)
+        let text = self.template.render(chat)?;
+        let tools: Vec<String> = chat.offered().map(|tool| tool.name.clone()).collect();
+        Ok((self.tokenizer.encode(&text, false)?, self.format.reader(&text, &tools)))
+    }
+
+    fn takes_tools(&self, chat: &Chat) -> Result<(), Error> {
+        let offered = chat.offered().next().is_some();
+        if offered && !self.format.has_calls() {
+            let message = "How this model writes tool calls is not known: its chat template has none of the marks that are. \
+                           Leave out 'tools'.";
+            return Err(Error::unsupported("tools", message));
+        }
+        if matches!(
+            chat.tool_choice,
+            ToolChoice::Required | ToolChoice::Named(_) | ToolChoice::Allowed { required: true, names: _ }
+        ) {
+            let message =
+                "The candle backend cannot force a tool call: use the 'tool_choice' 'auto' or 'none'.";
+            return Err(Error::unsupported("tool_choice", message));
+        }
+        if offered && let Some(place) = chat.tools.iter().position(|tool| tool.strict) {
+            let param = format!("tools[{place}].function.strict");
+            let message = format!("The candle backend cannot hold a model to a schema: leave out '{param}'.");
+            return Err(Error::unsupported(param, message));
+        }
+        Ok(())
     }
 
     fn prompt_tokens(&self, prompt: &Prompt) -> Result<Vec<u32>, Error> {
@@ -171,15 +229,15 @@ impl Loaded {
             let message = "A suffix is not supported by the candle backend: leave out 'suffix'.";
             return Err(Error::unsupported("suffix", message));
         }
-        self.ids(&prompt.text)
+        ids(&self.tokenizer, &prompt.text)
     }
+}
 
-    /// A prompt as it stands, with the special tokens that its tokenizer puts around a text.
-    pub(super) fn ids(&self, text: &PromptText) -> Result<Vec<u32>, Error> {
-        match text {
-            PromptText::Text(text) => self.tokenizer.encode(text, true),
-            PromptText::Tokens(ids) => Ok(ids.clone()),
-        }
+/// A prompt as it stands, with the special tokens that its tokenizer puts around a text.
+pub(super) fn ids(tokenizer: &Tokenizer, text: &PromptText) -> Result<Vec<u32>, Error> {
+    match text {
+        PromptText::Text(text) => tokenizer.encode(text, true),
+        PromptText::Tokens(ids) => Ok(ids.clone()),
     }
 }
 

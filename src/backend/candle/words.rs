@@ -4,18 +4,21 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{defaults::Defaults, gguf};
+use super::{defaults::Defaults, gguf, vectors::Prompts};
 use crate::{
     model,
     text::{ChatTemplate, Clock, LoadError, Tokenizer, tokenizer::Algorithm},
 };
 
 /// Files beside the weights that can change an answer.
-pub(super) const FILES: [&str; 7] = [
+pub(super) const FILES: [&str; 10] = [
     "chat_template.jinja",
     "chat_template.json",
     "config.json",
+    "config_sentence_transformers.json",
     "generation_config.json",
+    "modules.json",
+    "sentence_bert_config.json",
     "special_tokens_map.json",
     "tokenizer.json",
     "tokenizer_config.json",
@@ -26,6 +29,8 @@ pub(super) struct Words {
     pub(super) tokenizer: Tokenizer,
     pub(super) template: ChatTemplate,
     pub(super) defaults: Defaults,
+    /// Of a model that makes vectors.
+    pub(super) prompts: Prompts,
     pub(super) origins: Origins,
 }
 
@@ -96,7 +101,8 @@ impl Words {
         if let (true, Some(vocabulary)) = (defaults.eos.is_empty(), &vocabulary) {
             defaults.eos = vocabulary.ends();
         }
-        Ok(Self { tokenizer, template, defaults, origins })
+        let prompts = Prompts::read(directory)?;
+        Ok(Self { tokenizer, template, defaults, prompts, origins })
     }
 }
 

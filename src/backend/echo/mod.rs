@@ -7,6 +7,7 @@
 //!   demands JSON, that JSON is the answer. Both are the smallest instance of the schema.
 //! - The counts in `usage` are echo's own tokens, see [`tokens`]. The prompt of a conversation is counted as one line
 //!   `role: content` a message.
+//! - An embedding is a hash of its text. A document's score is the share of the query's words that it has.
 //! - The same request gives the same answer, with any seed.
 
 mod check;
@@ -16,6 +17,7 @@ mod pattern;
 mod pretence;
 mod scalar;
 mod tokens;
+mod vectors;
 
 use std::{borrow::Cow, collections::HashSet, iter, time::Duration};
 
@@ -28,8 +30,8 @@ use self::pretence::Pretence;
 use super::{Backend, Heartbeat, ModelCard, Readiness, Tokenizer};
 use crate::generation::{
     Chat, EmbeddingRequest, Embeddings, Error, Events, FinishReason, GenerationEvent, GenerationRequest,
-    Input, Prompt, PromptText, ResponseFormat, Role, SamplingParams, TokenLogprob, Tool, ToolChoice,
-    TopLogprob, Usage,
+    Input, Prompt, PromptText, RerankRequest, ResponseFormat, Role, SamplingParams, Scores, TokenLogprob,
+    Tool, ToolChoice, TopLogprob, Usage,
 };
 
 /// Tokens of all answers to one request, and logprobs in them: more than a model would give in a day, and less than
@@ -68,8 +70,6 @@ pub struct Config {
 
 /// Two thousand of them are still an answer that can be sent.
 const LONGEST_EMBEDDING: u32 = 4096;
-/// In all vectors of one request.
-const MOST_NUMBERS: usize = 4 << 20;
 
 impl Default for Config {
     fn default() -> Self {
@@ -388,39 +388,11 @@ impl Backend for Echo {
     }
 
     fn embed(&self, request: EmbeddingRequest) -> BoxFuture<'_, Result<Embeddings, Error>> {
-        async move {
-            let dimensions = request.dimensions.unwrap_or(self.dimensions);
-            if !(1..=LONGEST_EMBEDDING).contains(&dimensions) {
-                let message = format!("This model's embeddings have 1 to {LONGEST_EMBEDDING} dimensions.");
-                return Err(Error::invalid("dimensions", message));
-            }
-            if dimensions as usize * request.inputs.len() > MOST_NUMBERS {
-                let message = format!(
-                    "{} vectors of {dimensions} numbers are more than {MOST_NUMBERS} numbers.",
-                    request.inputs.len()
-                );
-                return Err(Error::invalid("dimensions", message));
-            }
-            let several = request.inputs.len() > 1;
-            let texts = (0..).zip(&request.inputs).map(|(place, input): (usize, _)| {
-                prompt_text(input)
-                    .map_err(|error| if several { error.within(format!("[{place}]")) } else { error })
-            });
-            let texts = texts.collect::<Result<Vec<_>, _>>()?;
-            let counts: Vec<u64> = texts.iter().map(|text| tokens::count(text) as u64).collect();
-            let limit = u64::from(self.card.context_length);
-            if let Some(prompt) = counts.iter().copied().find(|count| *count > limit) {
-                return Err(Error::ContextLengthExceeded { limit, prompt, completion: 0 });
-            }
-            let mut vectors = Vec::with_capacity(texts.len());
-            for text in &texts {
-                vectors.push(embedding::unit_vector(text, dimensions as usize));
-                // Thousands of vectors take a while; others want the thread too.
-                tokio::task::yield_now().await;
-            }
-            Ok(Embeddings { vectors, prompt_tokens: counts.iter().sum() })
-        }
-        .boxed()
+        vectors::embed(self, request).boxed()
+    }
+
+    fn rerank(&self, request: RerankRequest) -> BoxFuture<'_, Result<Scores, Error>> {
+        ready(vectors::rerank(self, &request)).boxed()
     }
 
     fn tokenizer(&self) -> Option<&dyn Tokenizer> {

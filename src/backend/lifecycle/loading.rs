@@ -7,10 +7,16 @@ use tokio::time::Instant;
 use super::{Phase, occupancy::Waiter};
 use crate::backend::{memory::Share, model::Model};
 
+struct Failure {
+    reason: String,
+    /// It may pass by itself.
+    temporary: bool,
+}
+
 /// How an attempt to load ended.
 enum Attempt {
     Loaded(Share),
-    Failed(String),
+    Failed(Failure),
     /// Nobody waits any more.
     Abandoned,
 }
@@ -56,14 +62,15 @@ impl Model {
                 Ok(share) => match self.fill().await {
                     Ok(()) => Attempt::Loaded(share),
                     Err(reason) => {
-                        self.lifecycle.renew().close().await;
+                        let old = self.lifecycle.renew();
+                        old.close().await;
                         drop(share);
-                        Attempt::Failed(reason)
+                        Attempt::Failed(Failure { reason, temporary: old.may_load_later() })
                     }
                 },
                 Err(reason) => {
-                    self.lifecycle.renew();
-                    Attempt::Failed(reason)
+                    let temporary = self.lifecycle.renew().may_load_later();
+                    Attempt::Failed(Failure { reason, temporary })
                 }
             },
             () = self.abandoned() => {
@@ -115,7 +122,7 @@ impl Model {
                 self.lifecycle.loads.fetch_add(1, Relaxed);
                 self.lifecycle.card.store(Some(Arc::new(self.backend().card().clone())));
             }
-            Attempt::Failed(reason) => {
+            Attempt::Failed(Failure { reason, temporary }) => {
                 state.failures = state.failures.saturating_add(1);
                 self.lifecycle.failures.fetch_add(1, Relaxed);
                 if self.is_lazy() {
@@ -126,7 +133,7 @@ impl Model {
                         "{id} cannot be loaded: {reason}; not tried again for {pause:?}"
                     );
                 }
-                state.phase = Phase::Failed { reason, at: Instant::now() };
+                state.phase = Phase::Failed { reason, temporary, at: Instant::now() };
             }
             Attempt::Abandoned => {
                 tracing::debug!(model = id, "{id} is not loaded: nobody waits for it any more");
@@ -147,7 +154,8 @@ impl Drop for Unfinished<'_> {
         self.0.lifecycle.renew();
         self.0.settle(
             if std::thread::panicking() {
-                Attempt::Failed("loading it panicked".to_owned())
+                let reason = "loading it panicked".to_owned();
+                Attempt::Failed(Failure { reason, temporary: false })
             } else {
                 Attempt::Abandoned
             },

@@ -20,8 +20,9 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::{sync::watch, task::AbortHandle, time::Instant};
 
 use super::{
-    Backend, Metric, ModelCard, Readiness,
+    Backend, ModelCard, Readiness,
     memory::{Memory, Share},
+    metric::Metric,
     model::Shared,
 };
 
@@ -68,6 +69,8 @@ enum Phase {
     Unloading(u64),
     Failed {
         reason: String,
+        /// It may pass by itself, such as a failure of a network.
+        temporary: bool,
         at: Instant,
     },
 }
@@ -159,6 +162,11 @@ impl Lifecycle {
         matches!(self.state().phase, Phase::Failed { .. })
     }
 
+    /// Whether it failed of what may pass by itself.
+    pub(super) fn may_load_later(&self) -> bool {
+        matches!(self.state().phase, Phase::Failed { temporary: true, .. })
+    }
+
     pub(super) fn readiness(&self, lazy: bool) -> Readiness {
         let state = self.state();
         match &state.phase {
@@ -177,7 +185,6 @@ impl Lifecycle {
     pub(super) fn state_in_words(&self, lazy: bool) -> String {
         match &self.state().phase {
             Phase::Unloaded if lazy => "not loaded".to_owned(),
-            Phase::Loading(None) if lazy => "waiting for memory".to_owned(),
             Phase::Unloaded | Phase::Loading(_) => match self.backend().readiness() {
                 Readiness::Ready => "warming up".to_owned(),
                 Readiness::NotReady(how_far) => how_far,
@@ -197,7 +204,7 @@ impl Lifecycle {
             Phase::Loaded(share) => share.bytes(),
             Phase::Unloaded | Phase::Loading(None) | Phase::Failed { .. } => 0,
         };
-        let metric = |name, help, value| Metric { name, help, value };
+        let metric = Metric::number;
         vec![
             metric("sconce_model_loaded", "1 while the model is loaded.", self.is_loaded().into()),
             metric("sconce_model_memory_bytes", "Memory that is reserved for the model.", bytes),

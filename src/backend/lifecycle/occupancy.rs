@@ -64,7 +64,7 @@ impl Model {
                 }
                 Readiness::NotReady(reason) => Err(self.unavailable(&reason)),
             },
-            Phase::Failed { reason, at } if at.elapsed() < state.pause() => Err(self.unavailable(reason)),
+            Phase::Failed { reason, at, .. } if at.elapsed() < state.pause() => Err(self.unavailable(reason)),
             Phase::Unloaded | Phase::Failed { .. } => {
                 state.phase = Phase::Loading(None);
                 let this = Arc::clone(self);

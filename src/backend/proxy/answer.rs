@@ -6,21 +6,26 @@ use std::{
 };
 
 use bytes::Bytes;
+use http::StatusCode;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::{
     connection::{Connection, words},
+    metrics::Failure,
     upstream::Lease,
 };
 use crate::generation::Error;
+
+const TOO_LONG: &str = "the request took longer than `total_timeout`";
 
 /// Read as it is asked for. Dropping it ends the request at the upstream; read to its end, it gives its connection back.
 pub(super) struct Answer {
     incoming: Incoming,
     /// Gone at the end.
     connection: Option<Connection>,
+    is_success: bool,
     lease: Lease,
     /// Made when a piece is waited for.
     idle: Option<Pin<Box<Sleep>>>,
@@ -30,14 +35,21 @@ pub(super) struct Answer {
 
 impl Answer {
     pub(super) fn new(
+        status: StatusCode,
         incoming: Incoming,
         connection: Connection,
         lease: Lease,
         until: Option<Instant>,
     ) -> Self {
-        let until = until.map(|until| Box::pin(sleep_until(until)));
-        let mut answer =
-            Self { incoming, connection: Some(connection), lease, idle: None, waiting: false, until };
+        let mut answer = Self {
+            incoming,
+            connection: Some(connection),
+            is_success: status.is_success(),
+            lease,
+            idle: None,
+            waiting: false,
+            until: until.map(|until| Box::pin(sleep_until(until))),
+        };
         if answer.incoming.is_end_stream() {
             // There is nobody to wake: a connection that is not free at once is not kept.
             answer.finish(&mut Context::from_waker(std::task::Waker::noop()));
@@ -51,12 +63,23 @@ impl Answer {
         {
             self.lease.upstream.pool.put(connection);
         }
+        self.lease.succeeded();
     }
 
-    fn fail(&mut self, what: &str, error: Error) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+    fn fail(
+        &mut self,
+        failure: Failure,
+        what: &str,
+        error: Error,
+    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         self.connection = None;
-        self.lease.failed(what);
+        self.lease.failed(failure, what);
         Poll::Ready(Some(Err(error)))
+    }
+
+    fn late(&mut self, what: &str) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        let error = Error::Timeout("The upstream server took too long to go on.".to_owned());
+        self.fail(Failure::Timeout, what, error)
     }
 
     fn poll_late(&mut self, cx: &mut Context<'_>) -> Poll<&'static str> {
@@ -70,7 +93,7 @@ impl Answer {
             return Poll::Ready("it said nothing for `idle_timeout`");
         }
         match &mut self.until {
-            Some(until) => until.as_mut().poll(cx).map(|()| "the request took longer than `total_timeout`"),
+            Some(until) => until.as_mut().poll(cx).map(|()| TOO_LONG),
             None => Poll::Pending,
         }
     }
@@ -87,6 +110,10 @@ impl Body for Answer {
         let this = &mut *self;
         loop {
             let Some(connection) = &mut this.connection else { return Poll::Ready(None) };
+            // One that always has more to say is never waited for.
+            if this.until.as_ref().is_some_and(|until| until.deadline() <= Instant::now()) {
+                return this.late(TOO_LONG);
+            }
             match connection.poll_body(Pin::new(&mut this.incoming), cx) {
                 Poll::Ready(Some(Ok(frame))) => {
                     this.waiting = false;
@@ -95,12 +122,16 @@ impl Body for Answer {
                     }
                     // Trailers tell of the hop before.
                     if frame.is_data() {
+                        if this.is_success {
+                            this.lease.heard();
+                        }
                         return Poll::Ready(Some(Ok(frame)));
                     }
                 }
                 Poll::Ready(Some(Err(error))) => {
                     let lost = Error::BadGateway("The answer broke off at the upstream server.".to_owned());
-                    return this.fail(&words(&error), lost);
+                    let told = this.lease.upstream.hide(words(&error));
+                    return this.fail(Failure::Broken, &told, lost);
                 }
                 Poll::Ready(None) => {
                     this.finish(cx);
@@ -108,10 +139,7 @@ impl Body for Answer {
                 }
                 Poll::Pending => {
                     return match this.poll_late(cx) {
-                        Poll::Ready(what) => this.fail(
-                            what,
-                            Error::Timeout("The upstream server took too long to go on.".to_owned()),
-                        ),
+                        Poll::Ready(what) => this.late(what),
                         Poll::Pending => Poll::Pending,
                     };
                 }

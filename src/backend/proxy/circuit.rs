@@ -23,6 +23,21 @@ pub(super) struct Circuit {
     on_trial: bool,
 }
 
+/// Of a circuit breaker, as such things are called; it gets requests while it is closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum State {
+    Closed,
+    /// It failed several times in a row.
+    Open,
+    /// One request may show that it is well again.
+    HalfOpen,
+}
+
+impl State {
+    pub(super) const ALL: [(Self, &str); 3] =
+        [(Self::Closed, "closed"), (Self::Open, "open"), (Self::HalfOpen, "half_open")];
+}
+
 /// Why it gets no request now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Closed {
@@ -44,8 +59,20 @@ impl Circuit {
         self.outstanding
     }
 
+    pub(super) fn is_healthy(&self) -> bool {
+        self.healthy
+    }
+
     fn is_open(&self) -> bool {
         self.failures >= MOST_FAILURES
+    }
+
+    pub(super) fn state(&self, now: Instant) -> State {
+        match () {
+            () if !self.is_open() => State::Closed,
+            () if !self.on_trial && self.paused_until.is_some_and(|until| now < until) => State::Open,
+            () => State::HalfOpen,
+        }
     }
 
     pub(super) fn check(&self, now: Instant) -> Result<(), Closed> {
@@ -81,10 +108,19 @@ impl Circuit {
         }
     }
 
-    pub(super) fn succeeded(&mut self) {
-        self.failures = 0;
+    /// An answer has begun, so that there may be requests again. If it was left alone, one more failure is enough for
+    /// that to happen again: answers that begin may all break off.
+    pub(super) fn answered(&mut self) {
+        self.failures = self.failures.min(MOST_FAILURES - 1);
         self.on_trial = false;
         self.paused_until = None;
+    }
+
+    /// An answer came whole. One that began before the failures says nothing against them.
+    pub(super) fn succeeded(&mut self) {
+        if !self.is_open() {
+            self.failures = 0;
+        }
     }
 
     /// Whether this was the failure too many.
@@ -145,8 +181,27 @@ mod tests {
         let later = now + PAUSE;
         assert_eq!(circuit.begin(later), Ok(true));
         assert_eq!(circuit.begin(later), Err(Closed::Unwell), "one on trial at a time");
-        circuit.succeeded();
+        assert_eq!(circuit.state(later), State::HalfOpen);
+        circuit.answered();
+        assert_eq!(circuit.state(later), State::Closed);
         assert_eq!(circuit.begin(later), Ok(false));
+    }
+
+    #[test]
+    fn answers_that_begin_and_break_off_close_it_too() {
+        let now = Instant::now();
+        let mut circuit = Circuit::new(u32::MAX);
+        for last in [false, false, true] {
+            circuit.answered();
+            assert_eq!(circuit.failed(now, PAUSE), last);
+        }
+        assert_eq!(circuit.state(now), State::Open);
+        circuit.succeeded();
+        assert_eq!(circuit.state(now), State::Open, "an older answer has ended");
+        let later = now + PAUSE;
+        circuit.begin(later).unwrap();
+        circuit.answered();
+        assert!(circuit.failed(later, PAUSE), "once more is enough");
     }
 
     #[test]
@@ -174,6 +229,7 @@ mod tests {
         for _ in 0..5 {
             circuit.failed(now, PAUSE);
             circuit.failed(now, PAUSE);
+            circuit.answered();
             circuit.succeeded();
         }
         assert_eq!(circuit.check(now), Ok(()));

@@ -8,7 +8,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::base_url::BaseUrl;
-use crate::units::{Duration, Secret};
+use crate::{
+    backend::passthrough::OPERATIONS,
+    units::{Duration, Secret},
+};
 
 /// What the only upstream is called in the log.
 const ONLY: &str = "default";
@@ -177,6 +180,13 @@ impl Validate for Config {
                 report.append(parent().join(key), garde::Error::new("must be longer than nothing"));
             }
         }
+        for path in &self.root_paths {
+            if !OPERATIONS.iter().any(|operation| operation[1..] == *path.trim_matches('/')) {
+                let known = OPERATIONS.map(|operation| &operation[1..]).join(", ");
+                let what = format!("{path:?} is no operation that passes; those are: {known}");
+                report.append(parent().join("root_paths"), garde::Error::new(what));
+            }
+        }
         if self.affinity_header.parse::<http::HeaderName>().is_err() {
             report.append(parent().join("affinity_header"), garde::Error::new("is not the name of a header"));
         }
@@ -193,9 +203,9 @@ impl Config {
         self.upstreams.iter().map(|(name, own)| (name.clone(), own.over(&self.upstream))).collect()
     }
 
-    /// What is missing for the backend to be of use: the key at fault, and what is wrong.
+    /// What does not fit together, or is missing for the backend to be of use: the key at fault, and what is wrong.
     #[must_use]
-    pub fn missing(&self) -> Option<(Vec<&str>, &'static str)> {
+    pub fn fault(&self) -> Option<(Vec<&str>, &'static str)> {
         let resolved = self.resolved();
         let at = |name: &str, key: &'static str| match self.upstreams.get_key_value(name) {
             Some((name, _)) => vec!["upstreams", name.as_str(), key],
@@ -204,6 +214,11 @@ impl Config {
         resolved.iter().find_map(|(name, upstream)| {
             if upstream.base_url.is_none() {
                 return Some((at(name, "base_url"), "the proxy backend needs it for each upstream"));
+            }
+            if self.discover_interval.is_some() && upstream.model.is_some() {
+                let what =
+                    "cannot stand beside `discover_interval`, which serves models under their own names";
+                return Some((at(name, "model"), what));
             }
             match (&upstream.tls_certificate, &upstream.tls_key) {
                 (Some(_), None) => Some((at(name, "tls_certificate"), "needs `tls_key` as well")),

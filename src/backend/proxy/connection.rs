@@ -37,7 +37,7 @@ pub(super) struct Http1 {
 #[derive(Debug)]
 pub(super) enum Lost {
     /// Nothing of the request was written: here it is again.
-    Unsent(Box<Request<Payload>>),
+    Unsent(Box<Request<Payload>>, hyper::Error),
     /// It was sent, at least in part.
     Sent(hyper::Error),
 }
@@ -45,7 +45,7 @@ pub(super) enum Lost {
 impl From<TrySendError<Request<Payload>>> for Lost {
     fn from(mut error: TrySendError<Request<Payload>>) -> Self {
         match error.take_message() {
-            Some(request) => Self::Unsent(Box::new(request)),
+            Some(request) => Self::Unsent(Box::new(request), error.into_error()),
             None => Self::Sent(error.into_error()),
         }
     }

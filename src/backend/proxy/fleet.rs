@@ -20,12 +20,13 @@ use super::{
     config::{Affinity, Config},
     connection::words,
     head,
+    metrics::Failure,
     upstream::{self, Failed, Lease, Upstream},
 };
 use crate::{
     backend::{
         ModelCard,
-        passthrough::{Forward, Forwarded},
+        passthrough::{Forward, Forwarded, Unanswered},
     },
     generation::Error,
 };
@@ -92,19 +93,26 @@ impl Fleet {
     }
 
     /// Sends the request to an upstream, and once more to another one if nothing came of that.
-    pub(super) async fn forward(&self, mut forward: Forward) -> Result<Forwarded, Error> {
+    pub(super) async fn forward(&self, mut forward: Forward) -> Result<Forwarded, Unanswered> {
         let affinity = self.affinity(&forward);
         let mut headers = std::mem::take(&mut forward.headers);
         head::to_upstream(&mut headers, &forward.request_id);
         let lease = self.choose(&forward, affinity, None)?;
         let first = Arc::clone(&lease.upstream);
         let for_another = if self.upstreams.len() > 1 { headers.clone() } else { HeaderMap::new() };
+        let by = |upstream: &Upstream| {
+            let upstream = Some(Arc::clone(&upstream.name));
+            |error| Unanswered { upstream, error }
+        };
         let declined = match self.attempt(lease, &forward, headers).await {
             Tried::Answered(answer) => return Ok(answer),
-            Tried::Failed(error) => return Err(error),
+            Tried::Failed(error) => return Err(by(&first)(error)),
             Tried::Declined(with) => with,
         };
-        let Ok(lease) = self.choose(&forward, affinity, Some(&first)) else { return declined };
+        let Ok(lease) = self.choose(&forward, affinity, Some(&first)) else {
+            return declined.map_err(by(&first));
+        };
+        first.counts.retries.fetch_add(1, Relaxed);
         tracing::debug!(
             from = &*first.name,
             to = &*lease.upstream.name,
@@ -112,11 +120,13 @@ impl Fleet {
         );
         // Ends the first one's answer before the second begins.
         drop(declined);
-        match self.attempt(lease, &forward, for_another).await {
+        let second = Arc::clone(&lease.upstream);
+        let answer = match self.attempt(lease, &forward, for_another).await {
             Tried::Answered(answer) => Ok(answer),
             Tried::Failed(error) => Err(error),
             Tried::Declined(with) => with,
-        }
+        };
+        answer.map_err(by(&second))
     }
 
     fn affinity(&self, forward: &Forward) -> Option<u64> {
@@ -181,7 +191,7 @@ impl Fleet {
         Err(unreachable())
     }
 
-    async fn attempt(&self, lease: Lease, forward: &Forward, headers: HeaderMap) -> Tried {
+    async fn attempt(&self, mut lease: Lease, forward: &Forward, headers: HeaderMap) -> Tried {
         let upstream = Arc::clone(&lease.upstream);
         let at_root = self.root_paths.iter().any(|path| path.trim_matches('/') == &forward.path[1..]);
         let Some(request) = upstream.request(forward, headers, at_root) else {
@@ -193,17 +203,18 @@ impl Fleet {
         let deadline = until.map_or(first_byte, |until| until.min(first_byte));
         let (response, connection) = match timeout_at(deadline, upstream.send(request)).await {
             Err(_) => {
-                lease.failed("no answer began in time (`first_byte_timeout`, `total_timeout`)");
+                let what = "no answer began in time (`first_byte_timeout`, `total_timeout`)";
+                lease.failed(Failure::Timeout, what);
                 return Tried::Failed(Error::Timeout(
                     "The upstream server took too long to answer.".to_owned(),
                 ));
             }
             Ok(Err(Failed::Unreachable(error))) => {
-                lease.failed(&words(&error));
+                lease.failed(Failure::Unreachable, &upstream.hide(words(&error)));
                 return Tried::Declined(Err(unreachable()));
             }
             Ok(Err(Failed::Broken(error))) => {
-                lease.failed(&words(&error));
+                lease.failed(Failure::Broken, &upstream.hide(words(&error)));
                 let message = "The upstream server broke the connection off, or did not answer in HTTP.";
                 return Tried::Failed(Error::BadGateway(message.to_owned()));
             }
@@ -216,13 +227,22 @@ impl Fleet {
                 true
             }
             StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT => {
-                lease.failed(&format!("status {}", head.status));
+                lease.failed(Failure::Unavailable, &format!("status {}", head.status));
                 head.status != StatusCode::GATEWAY_TIMEOUT
             }
-            _ => {
-                lease.succeeded();
+            status => {
+                lease.answered();
+                if let Some(what) = is_for_us(status) {
+                    lease.refused(status, what);
+                    let message = "The upstream server does not take requests from this one.";
+                    return Tried::Failed(Error::BadGateway(message.to_owned()));
+                }
                 false
             }
+        };
+        let is_private = {
+            let upstream = Arc::clone(&upstream);
+            Arc::new(move |text: &[u8]| upstream.is_shown_by(text))
         };
         let mut answer = Forwarded {
             upstream: Arc::clone(&upstream.name),
@@ -231,13 +251,11 @@ impl Fleet {
             ends_with_connection: head.version < Version::HTTP_2
                 && !head.headers.contains_key(header::TRANSFER_ENCODING)
                 && !head.headers.contains_key(header::CONTENT_LENGTH),
-            body: Box::pin(Answer::new(incoming, connection, lease, until)),
+            body: Box::pin(Answer::new(head.status, incoming, connection, lease, until)),
+            is_private,
         };
         if !head.status.is_success() {
-            if let Err(error) = refuse_odd(&upstream, head.status) {
-                return Tried::Failed(error);
-            }
-            answer = error_body(answer, &upstream).await;
+            answer = with_its_body(answer, deadline).await;
         }
         if declined { Tried::Declined(Ok(answer)) } else { Tried::Answered(answer) }
     }
@@ -249,35 +267,26 @@ fn unreachable() -> Error {
     )
 }
 
-/// Statuses that are meant for us, not for the client.
-fn refuse_odd(upstream: &Upstream, status: StatusCode) -> Result<(), Error> {
-    let told = match status {
+/// What a status says that is meant for us, not for the client.
+fn is_for_us(status: StatusCode) -> Option<&'static str> {
+    match status {
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::PROXY_AUTHENTICATION_REQUIRED => {
-            "an upstream refuses its API key"
+            Some("an upstream refuses its API key")
         }
         _ if status.is_redirection() || status.is_informational() => {
-            "an upstream points elsewhere: check its base URL"
+            Some("an upstream points elsewhere: check its base URL")
         }
-        _ => return Ok(()),
-    };
-    tracing::error!(upstream = &*upstream.name, status = status.as_u16(), "{told}");
-    Err(Error::BadGateway("The upstream server does not take requests from this one.".to_owned()))
+        _ => None,
+    }
 }
 
-/// The answer with its body read, which is left out where it is too long, late, or shows where the upstream is.
-async fn error_body(answer: Forwarded, upstream: &Upstream) -> Forwarded {
-    let Forwarded { upstream: name, status, headers, body, .. } = answer;
-    let read = Limited::new(body, LARGEST_ERROR).collect().await;
-    let text = read.map(http_body_util::Collected::to_bytes).unwrap_or_default();
-    let text = if upstream.is_shown_by(&text) { bytes::Bytes::new() } else { text };
+/// An error with its body read, which is left out where it is too long, or not there by the time that answers begin.
+async fn with_its_body(answer: Forwarded, deadline: Instant) -> Forwarded {
+    let Forwarded { headers, body, .. } = answer;
+    let read = timeout_at(deadline, Limited::new(body, LARGEST_ERROR).collect()).await;
+    let text = read.ok().and_then(Result::ok).map(http_body_util::Collected::to_bytes).unwrap_or_default();
     let body = Full::new(text).map_err(|never| match never {});
-    Forwarded {
-        upstream: name,
-        status,
-        headers: passed(headers),
-        body: Box::pin(body),
-        ends_with_connection: false,
-    }
+    Forwarded { headers: passed(headers), body: Box::pin(body), ends_with_connection: false, ..answer }
 }
 
 /// Of an error's fields, those that say when to try again; its body may be put otherwise.

@@ -8,7 +8,7 @@ use std::{
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 /// Of one connection, of our own doing, or meant for us alone.
-const KEPT_HERE: [HeaderName; 17] = [
+const KEPT_HERE: [HeaderName; 18] = [
     header::AUTHORIZATION,
     header::PROXY_AUTHORIZATION,
     header::PROXY_AUTHENTICATE,
@@ -25,6 +25,7 @@ const KEPT_HERE: [HeaderName; 17] = [
     header::ACCEPT_ENCODING,
     header::ORIGIN,
     HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
     HeaderName::from_static("x-api-key"),
     HeaderName::from_static("api-key"),
 ];
@@ -35,19 +36,25 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Makes the head of a request to us that of the request to an upstream, save for who asks and whom.
 pub(super) fn to_upstream(headers: &mut HeaderMap, request_id: &str) {
     // What `connection` names is of the connection too.
-    if let Some(connection) = headers.remove(header::CONNECTION) {
-        let names = connection.to_str().unwrap_or_default().split(',');
-        for name in names.filter_map(|name| name.trim().parse::<HeaderName>().ok()) {
-            headers.remove(name);
-        }
+    let of_the_connection: Vec<HeaderName> = headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
+        .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
+        .collect();
+    for name in of_the_connection {
+        headers.remove(name);
     }
     for name in KEPT_HERE {
         headers.remove(name);
     }
-    if let Ok(id) = HeaderValue::from_str(request_id) {
+    if let Ok(id) = HeaderValue::from_str(for_upstreams(request_id)) {
         headers.insert(REQUEST_ID, id);
     }
-    let traced = headers.get(&TRACEPARENT).is_some_and(|value| is_traceparent(value.as_bytes()));
+    // Two of them are as good as none.
+    let mut traceparents = headers.get_all(&TRACEPARENT).iter();
+    let traced = traceparents.next().is_some_and(|value| is_traceparent(value.as_bytes()))
+        && traceparents.next().is_none();
     if !traced {
         // A trace that begins here begins without what the client said of another.
         headers.remove("tracestate");
@@ -55,6 +62,12 @@ pub(super) fn to_upstream(headers: &mut HeaderMap, request_id: &str) {
             headers.insert(TRACEPARENT, value);
         }
     }
+}
+
+/// An id of our making without what it begins with: some servers (llama-cpp-python) refuse what is no UUID, hyphens or not.
+fn for_upstreams(request_id: &str) -> &str {
+    let is_hex = |text: &&str| text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    request_id.strip_prefix("req_").filter(is_hex).unwrap_or(request_id)
 }
 
 /// Comes back whatever its upstream: what SDKs read, and what says how the body is to be taken. Others may tell where the
@@ -128,7 +141,10 @@ mod tests {
             ("x-api-key", "ours"),
             ("cookie", "a=b"),
             ("connection", "close, X-Hop"),
+            ("connection", "x-other-hop"),
             ("x-hop", "1"),
+            ("x-other-hop", "1"),
+            ("proxy-connection", "keep-alive"),
             ("te", "trailers"),
             ("host", "us"),
             ("content-length", "5"),
@@ -144,12 +160,24 @@ mod tests {
     }
 
     #[test]
+    fn an_id_of_ours_is_a_uuid_and_one_of_theirs_stays() {
+        assert_eq!(for_upstreams("req_1f3ec5962966ec97d85ffb862e9845c9"), "1f3ec5962966ec97d85ffb862e9845c9");
+        for theirs in ["req_1", "given", "", "req_1f3ec5962966ec97d85ffb862e9845cz"] {
+            assert_eq!(for_upstreams(theirs), theirs);
+        }
+    }
+
+    #[test]
     fn a_trace_goes_on_and_a_broken_one_begins_anew() {
         let trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
         let mut headers = map(&[("traceparent", trace), ("tracestate", "a=b")]);
         to_upstream(&mut headers, "r");
         assert_eq!(headers["traceparent"], trace);
         assert_eq!(headers["tracestate"], "a=b");
+        let mut headers = map(&[("traceparent", trace), ("traceparent", trace), ("tracestate", "a=b")]);
+        to_upstream(&mut headers, "r");
+        assert_eq!(headers.get_all("traceparent").iter().count(), 1);
+        assert_ne!(headers["traceparent"], trace);
         for broken in [
             "",
             "00",

@@ -82,9 +82,11 @@ async fn check(upstream: &Arc<Upstream>) {
 /// Status and body of a GET.
 async fn ask(upstream: &Upstream, path: &str) -> Result<(u16, Bytes), String> {
     let request = upstream.get(path).ok_or("its path is none")?;
-    let (response, mut connection) = upstream.send(request).await.map_err(|failed| match failed {
-        Failed::Unreachable(error) => words(&error),
-        Failed::Broken(error) => words(&error),
+    let (response, mut connection) = upstream.send(request).await.map_err(|failed| {
+        upstream.hide(match failed {
+            Failed::Unreachable(error) => words(&error),
+            Failed::Broken(error) => words(&error),
+        })
     })?;
     let (head, mut incoming) = response.into_parts();
     let pieces = stream::poll_fn(|cx| connection.poll_body(Pin::new(&mut incoming), cx));

@@ -13,6 +13,7 @@ mod dial;
 mod fleet;
 mod head;
 mod health;
+mod metrics;
 mod pool;
 mod socket;
 mod tls;
@@ -29,7 +30,8 @@ pub use config::{Affinity, Config, Upstream};
 use self::fleet::Fleet;
 use super::{
     Backend, ModelCard, Readiness, Tokenizer,
-    passthrough::{Forward, Forwarded, Passthrough},
+    metric::Metric,
+    passthrough::{Forward, Forwarded, Passthrough, Unanswered},
 };
 use crate::generation::Error;
 
@@ -101,14 +103,27 @@ impl Backend for Proxy {
         .boxed()
     }
 
+    fn metrics(&self) -> Vec<Metric> {
+        let in_use = self.in_use.load();
+        let upstreams = in_use.iter().flat_map(|in_use| &in_use.fleet.upstreams);
+        upstreams.flat_map(|upstream| metrics::metrics(upstream)).collect()
+    }
+
     fn warm_up(&self) -> BoxFuture<'_, Result<(), String>> {
         // Other servers compute, and their first tokens cost money there.
         Box::pin(std::future::ready(Ok(())))
     }
 
-    fn successor(&self, config: &super::Config, created: u64) -> Option<Box<dyn Backend>> {
+    fn reads_files_again(&self) -> bool {
+        // Keys, which may be credentials that it does not even name, and certificates.
+        true
+    }
+
+    fn successor(&self, config: &super::Config, _: u64) -> Option<Box<dyn Backend>> {
         let before = self.in_use.load().as_ref().map(|in_use| in_use.fleet.upstreams.clone());
-        Some(Box::new(Self { before: before.unwrap_or_default(), ..Self::new(config, created) }))
+        // It has been served since then, whatever has changed behind it.
+        let same = Self::new(config, self.card.created);
+        Some(Box::new(Self { before: before.unwrap_or_default(), ..same }))
     }
 
     fn tokenizer(&self) -> Option<&dyn Tokenizer> {
@@ -121,11 +136,11 @@ impl Backend for Proxy {
 }
 
 impl Passthrough for Proxy {
-    fn forward(&self, request: Forward) -> BoxFuture<'_, Result<Forwarded, Error>> {
+    fn forward(&self, request: Forward) -> BoxFuture<'_, Result<Forwarded, Unanswered>> {
         async move {
             match self.in_use.load_full() {
                 Some(in_use) => in_use.fleet.forward(request).await,
-                None => Err(Error::Unavailable("The model is not ready yet.".to_owned())),
+                None => Err(Error::Unavailable("The model is not ready yet.".to_owned()).into()),
             }
         }
         .boxed()

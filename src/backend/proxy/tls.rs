@@ -1,6 +1,6 @@
 //! TLS towards an upstream: whom it is trusted by, and how we show who we are.
 
-use std::{fs, path::Path, sync::Arc};
+use std::{fs, path::PathBuf, sync::Arc};
 
 use tokio_rustls::rustls::{
     ClientConfig, RootCertStore,
@@ -10,14 +10,47 @@ use tokio_rustls::rustls::{
 
 use super::config::Upstream;
 
+/// The files that a configuration names, as they are now.
+#[derive(PartialEq)]
+pub(super) struct Files {
+    roots: Option<File>,
+    certificate: Option<File>,
+    key: Option<File>,
+}
+
+#[derive(PartialEq)]
+struct File {
+    path: PathBuf,
+    text: Vec<u8>,
+}
+
+impl Files {
+    /// # Errors
+    /// Which one cannot be read, and why.
+    pub(super) fn read(settings: &Upstream) -> Result<Self, String> {
+        let read = |path: &Option<PathBuf>| match path {
+            None => Ok(None),
+            Some(path) => match fs::read(path) {
+                Ok(text) => Ok(Some(File { path: path.clone(), text })),
+                Err(error) => Err(format!("{}: cannot be read: {error}", path.display())),
+            },
+        };
+        Ok(Self {
+            roots: read(&settings.tls_roots)?,
+            certificate: read(&settings.tls_certificate)?,
+            key: read(&settings.tls_key)?,
+        })
+    }
+}
+
 /// # Errors
-/// A file that cannot be read or holds nothing usable, in words that quote nothing of it.
-pub(super) fn client_config(settings: &Upstream) -> Result<Arc<ClientConfig>, String> {
+/// A file that holds nothing usable, in words that quote nothing of it.
+pub(super) fn client_config(files: &Files, http2: bool) -> Result<Arc<ClientConfig>, String> {
     let mut roots = RootCertStore::empty();
-    match &settings.tls_roots {
-        Some(path) => {
-            for certificate in certificates(path)? {
-                roots.add(certificate).map_err(|error| format!("{}: {error}", path.display()))?;
+    match &files.roots {
+        Some(file) => {
+            for certificate in certificates(file)? {
+                roots.add(certificate).map_err(|error| format!("{}: {error}", file.path.display()))?;
             }
         }
         None => {
@@ -32,34 +65,28 @@ pub(super) fn client_config(settings: &Upstream) -> Result<Arc<ClientConfig>, St
         .with_safe_default_protocol_versions()
         .map_err(|error| error.to_string())?
         .with_root_certificates(roots);
-    let mut config = match (&settings.tls_certificate, &settings.tls_key) {
+    let mut config = match (&files.certificate, &files.key) {
         (Some(certificate), Some(key)) => {
             let chain = certificates(certificate)?;
-            let private = PrivateKeyDer::from_pem_slice(&read(key)?)
-                .map_err(|_| format!("{}: holds no private key that can be used", key.display()))?;
+            let private = PrivateKeyDer::from_pem_slice(&key.text)
+                .map_err(|_| format!("{}: holds no private key that can be used", key.path.display()))?;
             builder
                 .with_client_auth_cert(chain, private)
-                .map_err(|error| format!("{}: {error}", certificate.display()))?
+                .map_err(|error| format!("{}: {error}", certificate.path.display()))?
         }
         _ => builder.with_no_client_auth(),
     };
-    config.alpn_protocols = match settings.http2 {
-        Some(true) => vec![b"h2".to_vec(), b"http/1.1".to_vec()],
-        _ => vec![b"http/1.1".to_vec()],
-    };
+    config.alpn_protocols = if http2 { vec![b"h2".to_vec()] } else { Vec::new() };
+    config.alpn_protocols.push(b"http/1.1".to_vec());
     Ok(Arc::new(config))
 }
 
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
-    let certificates = CertificateDer::pem_slice_iter(&read(path)?)
+fn certificates(file: &File) -> Result<Vec<CertificateDer<'static>>, String> {
+    let certificates = CertificateDer::pem_slice_iter(&file.text)
         .collect::<Result<Vec<_>, _>>()
-        .map_err(|_| format!("{}: is not valid PEM", path.display()))?;
+        .map_err(|_| format!("{}: is not valid PEM", file.path.display()))?;
     if certificates.is_empty() {
-        return Err(format!("{}: holds no certificate", path.display()));
+        return Err(format!("{}: holds no certificate", file.path.display()));
     }
     Ok(certificates)
-}
-
-fn read(path: &Path) -> Result<Vec<u8>, String> {
-    fs::read(path).map_err(|error| format!("{}: cannot be read: {error}", path.display()))
 }

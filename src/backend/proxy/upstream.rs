@@ -3,15 +3,16 @@
 use std::{
     env, fs, io,
     path::PathBuf,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering::Relaxed},
     time::Duration,
 };
 
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Request, Uri, header, uri::PathAndQuery};
+use http::{HeaderMap, HeaderValue, Request, StatusCode, Uri, header, uri::PathAndQuery};
 use hyper::body::Incoming;
 use indexmap::IndexMap;
+use memchr::memmem;
 use tokio::time::Instant;
 
 use super::{
@@ -20,6 +21,7 @@ use super::{
     config::{self, well_formed_key},
     connection::{Connection, Lost, Payload},
     dial::Dialer,
+    metrics::{Counts, Failure},
     pool::Pool,
     tls,
 };
@@ -46,6 +48,7 @@ pub(super) struct Upstream {
     dialer: Dialer,
     pub(super) pool: Pool,
     circuit: Mutex<Circuit>,
+    pub(super) counts: Counts,
     /// What it lists, where that is asked for.
     pub(super) listed: ArcSwapOption<IndexMap<String, ModelCard>>,
 }
@@ -56,6 +59,7 @@ struct Settings {
     written: config::Upstream,
     failure_pause: crate::units::Duration,
     key: Option<Secret>,
+    tls: tls::Files,
 }
 
 /// How long it may take.
@@ -74,7 +78,9 @@ impl Upstream {
         let url: BaseUrl = written.base_url.as_deref().unwrap_or_default().parse()?;
         let or = |time: Option<crate::units::Duration>, default| time.map_or(default, |time| time.0);
         let tls = match url.place {
-            Place::Tcp { tls: true, .. } => Some(tls::client_config(written)?),
+            Place::Tcp { tls: true, .. } => {
+                Some(tls::client_config(&settings.tls, written.http2.unwrap_or(false))?)
+            }
             _ => None,
         };
         let connect = or(written.connect_timeout, Duration::from_secs(5));
@@ -103,6 +109,7 @@ impl Upstream {
             dialer,
             pool: Pool::new(or(written.keep_alive, Duration::from_secs(4))),
             circuit: Mutex::new(Circuit::new(written.max_requests.unwrap_or(u32::MAX))),
+            counts: Counts::default(),
             listed: ArcSwapOption::empty(),
             url,
             settings,
@@ -175,15 +182,23 @@ impl Upstream {
         [before.unwrap_or_default(), name.as_bytes(), after.unwrap_or_default()].concat().into()
     }
 
-    /// Whether a text shows what no answer may: where the upstream is, or its key.
+    /// What no answer may show: its key, and where it is.
+    fn private(&self) -> impl Iterator<Item = &str> {
+        let place = match &self.url.place {
+            Place::Tcp { host, .. } => Some(host.as_str()),
+            Place::Unix(path) => path.to_str(),
+        };
+        self.settings.key.as_ref().map(Secret::reveal).into_iter().chain(place)
+    }
+
+    /// Whether a text shows something of that.
     pub(super) fn is_shown_by(&self, text: &[u8]) -> bool {
-        let has =
-            |needle: &[u8]| !needle.is_empty() && text.windows(needle.len()).any(|window| window == needle);
-        let key = self.settings.key.as_ref().is_some_and(|key| has(key.reveal().as_bytes()));
-        key || match &self.url.place {
-            Place::Tcp { host, .. } => has(host.as_bytes()),
-            Place::Unix(path) => path.to_str().is_some_and(|path| has(path.as_bytes())),
-        }
+        self.private().any(|private| memmem::find(text, private.as_bytes()).is_some())
+    }
+
+    /// Words for the log without it.
+    pub(super) fn hide(&self, words: String) -> String {
+        self.private().fold(words, |words, private| words.replace(private, "…"))
     }
 
     /// Sends a request over a kept connection or a new one, and waits for the head of the answer. A kept connection that
@@ -207,10 +222,10 @@ impl Upstream {
             }
             match connection.send(request).await {
                 Ok(answer) => return Ok((answer, connection)),
-                Err(Lost::Unsent(_)) if is_new => {
-                    return Err(Failed::Unreachable(io::ErrorKind::ConnectionAborted.into()));
+                Err(Lost::Unsent(_, error)) if is_new => {
+                    return Err(Failed::Unreachable(io::Error::other(error)));
                 }
-                Err(Lost::Unsent(unsent)) => {
+                Err(Lost::Unsent(unsent, _)) => {
                     request = *unsent;
                     if matches!(connection, Connection::Http2(_)) {
                         self.pool.unshare();
@@ -252,9 +267,10 @@ pub(super) enum Failed {
 pub(super) fn build(config: &config::Config, before: &[Arc<Upstream>]) -> Result<Vec<Arc<Upstream>>, String> {
     let resolved = config.resolved();
     let made = resolved.into_iter().map(|(name, written)| {
-        let wrong = |error| format!("upstream '{name}': {error}");
+        let wrong = |error: String| format!("upstream '{name}': {error}");
         let key = read_key(&name, &written).map_err(wrong)?;
-        let settings = Settings { written, failure_pause: config.failure_pause, key };
+        let tls = tls::Files::read(&written).map_err(wrong)?;
+        let settings = Settings { written, failure_pause: config.failure_pause, key, tls };
         let same = before.iter().find(|old| *old.name == *name && old.settings == settings);
         match same {
             Some(same) => Ok(Arc::clone(same)),
@@ -286,27 +302,59 @@ pub(super) struct Lease {
     pub(super) upstream: Arc<Upstream>,
     request_id: String,
     on_trial: bool,
+    answered: bool,
+    /// When it was taken; gone once a piece of an answer has come.
+    unheard_since: Option<Instant>,
 }
 
 impl Lease {
     pub(super) fn take(upstream: &Arc<Upstream>, request_id: &str) -> Result<Self, Closed> {
-        let on_trial = upstream.circuit().begin(Instant::now())?;
-        Ok(Self { upstream: Arc::clone(upstream), request_id: request_id.to_owned(), on_trial })
+        let now = Instant::now();
+        let on_trial = upstream.circuit().begin(now)?;
+        upstream.counts.requests.fetch_add(1, Relaxed);
+        let (upstream, request_id) = (Arc::clone(upstream), request_id.to_owned());
+        Ok(Self { upstream, request_id, on_trial, answered: false, unheard_since: Some(now) })
     }
 
+    /// An answer has begun that is not about how the upstream is.
+    pub(super) fn answered(&mut self) {
+        self.answered = true;
+        self.upstream.circuit().answered();
+    }
+
+    /// A piece of a successful answer has come.
+    pub(super) fn heard(&mut self) {
+        if let Some(since) = self.unheard_since.take() {
+            self.upstream.counts.first_byte.add(since.elapsed());
+        }
+    }
+
+    /// The answer has come whole.
     pub(super) fn succeeded(&self) {
-        self.upstream.circuit().succeeded();
+        if self.answered {
+            self.upstream.circuit().succeeded();
+        }
     }
 
     pub(super) fn busy(&self, wait: Duration) {
+        self.upstream.counts.failed(Failure::Busy);
         self.upstream.circuit().busy(Instant::now(), wait);
     }
 
+    /// It does not do what it is asked to, and will not before somebody has seen to that.
+    pub(super) fn refused(&self, status: StatusCode, what: &str) {
+        let Upstream { name, counts, .. } = &*self.upstream;
+        let (status, request_id) = (status.as_u16(), &self.request_id);
+        tracing::error!(upstream = &**name, status, request_id, "{what}");
+        counts.failed(Failure::Refused);
+    }
+
     /// The words are for the log.
-    pub(super) fn failed(&self, what: &str) {
-        let Upstream { name, failure_pause, .. } = &*self.upstream;
+    pub(super) fn failed(&self, failure: Failure, what: &str) {
+        let Upstream { name, failure_pause, counts, .. } = &*self.upstream;
         let request_id = &self.request_id;
         tracing::warn!(upstream = &**name, error = what, request_id, "a request to an upstream failed");
+        counts.failed(failure);
         if self.upstream.circuit().failed(Instant::now(), *failure_pause) {
             tracing::warn!(upstream = &**name, "left alone for a while: it failed several times in a row");
         }

@@ -55,6 +55,12 @@ impl KvLayer {
         Self { kv_heads, head_dim, store }
     }
 
+    /// Whether it is for such heads.
+    #[must_use]
+    pub fn fits(&self, kv_heads: usize, head_dim: usize) -> bool {
+        (self.kv_heads, self.head_dim) == (kv_heads, head_dim)
+    }
+
     /// Bytes that a block of sixteen positions takes.
     #[must_use]
     pub fn block_bytes(kv: KvType, kv_heads: usize, head_dim: usize) -> usize {

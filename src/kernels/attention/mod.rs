@@ -1,16 +1,19 @@
 //! Attention over a paged KV cache: grouped queries, sliding windows, soft caps, sinks, ALiBi.
 //!
 //! A row's scores, their maximum, their sum and the weighted sum of values run over the row's own positions in their order,
-//! so they depend neither on the other rows nor on where the blocks lie.
+//! so they depend neither on the other rows nor on where the blocks lie. Encoders' attention, to whole sequences without a
+//! cache, is [`Whole`].
 
 mod cache;
 mod heads;
 #[cfg(test)]
 mod tests;
+mod whole;
 
 use std::cell::RefCell;
 
 pub use cache::{KvLayer, KvType};
+pub use whole::{DistanceBias, Whole};
 
 use super::{aligned::Aligned, cpu::Cpu, simd::LANES, split::Split};
 

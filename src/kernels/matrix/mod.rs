@@ -21,6 +21,9 @@ use super::{
 /// Panels that one task multiplies: 128 columns, eight accumulators for a single row.
 const GROUP: usize = 8;
 
+/// Rows that one task multiplies, where it need not be all of them: whole tiles.
+const ROWS: usize = 60;
+
 /// Weights of `n` outputs by `k` inputs in the types they came in, packed.
 pub struct Matrix {
     n: usize,
@@ -141,10 +144,11 @@ impl Matrix {
     }
 
     fn product(&self, cpu: &Cpu, inputs: &Inputs<'_>, bias: Option<&[f32]>, out: Split<'_, f32>) {
-        let tasks = self.segments.iter().map(Segment::tasks).sum();
+        let rows = inputs.x.len() / self.k;
+        let tasks = self.segments.iter().map(|segment| segment.tasks(rows)).sum();
         cpu.pool.run(tasks, &|mut task| {
             for segment in &self.segments {
-                let own = segment.tasks();
+                let own = segment.tasks(rows);
                 if task < own {
                     return segment.run(cpu, task, self, inputs, bias, out);
                 }
@@ -174,8 +178,20 @@ impl Segment {
         }
     }
 
-    fn tasks(&self) -> usize {
+    fn groups(&self) -> usize {
         self.n.div_ceil(LANES * self.group())
+    }
+
+    /// Parts that the rows of a product are taken in.
+    fn parts(&self, rows: usize) -> usize {
+        match self.panels {
+            Panels::F32(_) | Panels::F16(_) => rows.div_ceil(ROWS),
+            Panels::Bf16(_) | Panels::Quantized(_) => 1,
+        }
+    }
+
+    fn tasks(&self, rows: usize) -> usize {
+        self.groups() * self.parts(rows)
     }
 
     fn run(
@@ -188,16 +204,19 @@ impl Segment {
         out: Split<'_, f32>,
     ) {
         let Self { first, n, .. } = *self;
+        let rows = inputs.x.len() / matrix.k;
+        let (part, task) = (task / self.groups(), task % self.groups());
+        let rows = part * ROWS..((part + 1) * ROWS).min(rows);
         let group = task * self.group()..((task + 1) * self.group()).min(n.div_ceil(LANES));
         let (k, width, x) = (matrix.k, matrix.n, inputs.x);
         match &self.panels {
             Panels::F32(panels) => {
                 let (panels, _) = panels.as_chunks();
-                cpu.isa.run(tile::Columns { n, first, width, k, x, panels, bias, out, group });
+                cpu.isa.run(tile::Columns { n, first, width, k, x, rows, panels, bias, out, group });
             }
             Panels::F16(panels) => {
                 let (panels, _) = panels.as_chunks();
-                cpu.isa.run(tile::Columns { n, first, width, k, x, panels, bias, out, group });
+                cpu.isa.run(tile::Columns { n, first, width, k, x, rows, panels, bias, out, group });
             }
             Panels::Bf16(panels) => {
                 panels.columns(cpu, inputs.narrowed, task, bf16::Columns { first, width, bias, out });

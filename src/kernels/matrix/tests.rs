@@ -20,20 +20,23 @@ fn rows(data: &[u8], dtype: Dtype, n: usize, k: usize) -> Vec<Row<'_>> {
     (0..n).map(|row| Row { data, dtype, first: row * k, step: 1 }).collect()
 }
 
+/// Rows of three tasks.
+const ALL: usize = 131;
+
 #[test]
 fn the_same_bits_whatever_runs_and_however_many_rows() {
     for dtype in [Dtype::F32, Dtype::F16, Dtype::Bf16] {
         for (n, k) in [(16, 8), (7, 5), (300, 67), (144, 256)] {
             let data = bytes(&numbers(n * k, 1), dtype);
-            let (x, bias) = (numbers(21 * k, 2), numbers(n, 3));
+            let (x, bias) = (numbers(ALL * k, 2), numbers(n, 3));
             let mut expected: Option<Vec<u32>> = None;
             for cpu in all_ways() {
                 let matrix = Matrix::pack(&cpu, k, &rows(&data, dtype, n, k));
-                for m in [1, 2, 3, 4, 5, 7, 8, 9, 13, 16, 21] {
+                for m in [1, 2, 3, 4, 5, 7, 8, 9, 12, 13, 16, 21, 25, 61, 71, 121, ALL] {
                     let mut out = vec![0.0; m * n];
                     matrix.matmul(&cpu, &x[..m * k], Some(&bias), &mut out);
                     let expected = expected.get_or_insert_with(|| {
-                        let mut all = vec![0.0; 21 * n];
+                        let mut all = vec![0.0; ALL * n];
                         matrix.matmul(&cpu, &x, Some(&bias), &mut all);
                         bits(&all)
                     });

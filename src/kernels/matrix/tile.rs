@@ -7,7 +7,7 @@
     reason = "the innermost loop goes without bounds checks, and tasks write one output together"
 )]
 
-use std::ops::Range;
+use std::{hint::black_box, ops::Range};
 
 use crate::kernels::{
     dtype::Element,
@@ -16,7 +16,7 @@ use crate::kernels::{
     split::Split,
 };
 
-/// The columns of a group of panels, for all rows of `x`.
+/// The columns of a group of panels, for some rows of `x`.
 pub(super) struct Columns<'a, T> {
     pub(super) n: usize,
     /// The first column in `out`, and the width of `out`.
@@ -24,6 +24,7 @@ pub(super) struct Columns<'a, T> {
     pub(super) width: usize,
     pub(super) k: usize,
     pub(super) x: &'a [f32],
+    pub(super) rows: Range<usize>,
     pub(super) panels: &'a [[T; LANES]],
     pub(super) bias: Option<&'a [f32]>,
     pub(super) out: Split<'a, f32>,
@@ -35,19 +36,19 @@ impl<T: Element> Kernel for Columns<'_, T> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let rows = self.x.len() / self.k;
-        if rows == 1 {
+        let Range { start: mut row, end } = self.rows;
+        if end - row == 1 {
             // One row waits for memory: many streams, and as many accumulators as hide the latency of an addition.
             if S::WIDE {
-                self.sweep::<S, 1, 8>(s, 0..1);
+                self.sweep::<S, 1, 8>(s, row..end);
             } else {
-                self.sweep::<S, 1, 4>(s, 0..1);
+                self.sweep::<S, 1, 4>(s, row..end);
             }
             return;
         }
-        let mut row = 0;
-        while row < rows {
-            row += match rows - row {
+        while row < end {
+            row += match end - row {
+                left if S::WIDE && left >= 12 => self.sweep_down::<S, 12, 2>(s, row, (left / 12).min(5)),
                 left if S::WIDE && left >= 8 => self.sweep_down::<S, 8, 2>(s, row, (left / 8).min(8)),
                 left if left >= 4 => {
                     if S::WIDE {
@@ -93,7 +94,9 @@ impl<T: Element> Columns<'_, T> {
     #[inline(always)]
     fn tile<S: Simd, const R: usize, const P: usize>(&self, s: S, row: usize, panel: usize) {
         let k = self.k;
-        let x: [&[f32]; R] = std::array::from_fn(|r| &self.x[(row + r) * k..(row + r + 1) * k]);
+        // Hidden from the compiler, which would else make each row's address from the one before at every step, with
+        // instructions that wait for the same ports as the products do.
+        let x: [&[f32]; R] = std::array::from_fn(|r| black_box(&self.x[(row + r) * k..(row + r + 1) * k]));
         let weights: [&[[T; LANES]]; P] =
             std::array::from_fn(|p| &self.panels[(panel + p) * k..(panel + p + 1) * k]);
         let mut sums = [[s.splat(0.0); P]; R];

@@ -130,6 +130,10 @@ impl<'a> Base<'a> {
                 break;
             }
         }
+        self.named(name)
+    }
+
+    pub(super) fn named(&self, name: &str) -> Result<Activation, ConfigError> {
         match name {
             "silu" | "swish" => Ok(Activation::Silu),
             "gelu" => Ok(Activation::Gelu),

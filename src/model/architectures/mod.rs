@@ -1,8 +1,11 @@
 //! One small file an architecture, and their table.
 
 mod base;
+mod bert;
 mod bloom;
 mod cohere;
+mod distilbert;
+mod encoders;
 mod ernie;
 mod exaone;
 mod falcon;
@@ -15,16 +18,23 @@ mod gptj;
 mod granite;
 mod llama;
 mod mistral;
+mod modernbert;
+mod mpnet;
+mod nomic_bert;
 mod olmo;
 mod opt;
 mod phi;
 mod phi3;
 mod qwen2;
 mod qwen3;
+mod roberta;
 mod seed_oss;
 mod smollm3;
 mod stablelm;
 mod starcoder2;
+
+pub use encoders::supported_encoders;
+pub(super) use encoders::{classifies, describe_encoder, is_encoder};
 
 use super::{
     config::{Config, ConfigError},
@@ -82,7 +92,8 @@ pub fn supported() -> Vec<&'static str> {
 pub(super) fn describe(config: &Config, context_length: Option<usize>) -> Result<Description, ConfigError> {
     let found = config.model_type()?;
     let Some((_, describe)) = TABLE.iter().find(|(name, _)| *name == found) else {
-        return Err(ConfigError::Architecture { found: found.to_owned(), supported: supported() });
+        let supported = [supported(), supported_encoders()].concat();
+        return Err(ConfigError::Architecture { found: found.to_owned(), supported });
     };
     if let Some(quantization) = config.object("quantization_config")? {
         let method = quantization.text("quant_method")?.unwrap_or("an unnamed method");

@@ -1,9 +1,8 @@
 //! A mixture of experts (Shazeer et al. 2017): a router picks some feed-forwards for each row.
 
-use super::feed_forward::{Mlp, MlpScratch};
 use crate::{
     kernels::{
-        Aligned, Cpu, Matrix, Row,
+        Aligned, Cpu,
         activation::Activation,
         softmax::Softmax,
         vector::{Sigmoid, add_row},
@@ -12,7 +11,7 @@ use crate::{
         builder::{Builder, Linear},
         description::{self, ExpertWeights},
         error::LoadError,
-        tensors::Tensor,
+        mlp::{Mlp, MlpScratch},
     },
 };
 
@@ -47,7 +46,10 @@ impl Experts {
                 .map(|expert| Mlp::build(builder, expert, activation, hidden))
                 .collect::<Result<_, _>>()?,
             ExpertWeights::Stacked { name, count, inner, outputs_first } => {
-                stacked(builder, name, [*count, hidden, *inner], *outputs_first, activation)?
+                let stacked = builder.stacked_experts(name, [*count, hidden, *inner], *outputs_first)?;
+                let expert =
+                    |[up, down]: [Linear; 2]| Mlp { gated: true, inner: *inner, up, down, activation };
+                stacked.into_iter().map(expert).collect()
             }
         };
         let shared = match &from.shared {
@@ -76,7 +78,7 @@ impl Experts {
         let rows = x.len() / self.hidden;
         weights.resize(rows * self.experts.len());
         self.router.apply(cpu, x, weights);
-        cpu.for_rows(weights, self.experts.len(), |_, row| self.choose(cpu, row));
+        cpu.for_rows(weights, self.experts.len(), |_, row| choose(cpu, row, self.top_k, self.renormalise));
         out.fill(0.0);
         for (number, expert) in self.experts.iter().enumerate() {
             let weight = |row: usize| weights[row * self.experts.len() + number];
@@ -105,65 +107,20 @@ impl Experts {
             }
         }
     }
-
-    /// Turns a row's logits into weights. Equal logits go to the lower number.
-    fn choose(&self, cpu: &Cpu, row: &mut [f32]) {
-        let mut order: Vec<usize> = (0..row.len()).collect();
-        order.sort_by(|&a, &b| row[b].total_cmp(&row[a]));
-        cpu.isa.run(Softmax(row));
-        for &refused in &order[self.top_k..] {
-            row[refused] = 0.0;
-        }
-        if self.renormalise {
-            let sum: f32 = row.iter().sum();
-            for weight in row {
-                *weight /= sum;
-            }
-        }
-    }
 }
 
-/// gpt-oss keeps all experts in one tensor, with the rows of gate and up in turn.
-fn stacked(
-    builder: &Builder<'_>,
-    name: &str,
-    [count, hidden, inner]: [usize; 3],
-    outputs_first: bool,
-    activation: Activation,
-) -> Result<Vec<Mlp>, LoadError> {
-    let tensor = |part: &str, [outputs, inputs]: [usize; 2]| {
-        let shape = if outputs_first { [count, outputs, inputs] } else { [count, inputs, outputs] };
-        builder.tensor(&format!("{name}.{part}"), &shape)
-    };
-    let up = tensor("gate_up_proj", [2 * inner, hidden])?;
-    let down = tensor("down_proj", [hidden, inner])?;
-    let up_bias = builder.tensor(&format!("{name}.gate_up_proj_bias"), &[count, 2 * inner])?.values();
-    let down_bias = builder.tensor(&format!("{name}.down_proj_bias"), &[count, hidden])?.values();
-    // Gates come first here.
-    let order: Vec<usize> = (0..inner).map(|i| 2 * i).chain((0..inner).map(|i| 2 * i + 1)).collect();
-    let matrix = |tensor: &Tensor, expert: usize, order: &[usize], inputs: usize| {
-        let outputs = order.len();
-        let row = |&row: &usize| {
-            let within = if outputs_first { row * inputs } else { row };
-            let step = if outputs_first { 1 } else { outputs };
-            let first = expert * outputs * inputs + within;
-            Row { data: &tensor.bytes, dtype: tensor.dtype, first, step }
-        };
-        Matrix::pack(builder.cpu, inputs, &order.iter().map(row).collect::<Vec<_>>())
-    };
-    let in_order: Vec<usize> = (0..hidden).collect();
-    let expert = |e: usize| Mlp {
-        gated: true,
-        inner,
-        up: Linear::new(
-            matrix(&up, e, &order, hidden),
-            Some(order.iter().map(|row| up_bias[e * 2 * inner + row]).collect()),
-        ),
-        down: Linear::new(
-            matrix(&down, e, &in_order, inner),
-            Some(down_bias[e * hidden..(e + 1) * hidden].to_vec()),
-        ),
-        activation,
-    };
-    Ok((0..count).map(expert).collect())
+/// Turns a row's logits into weights, all but `top_k` of them 0. Equal logits go to the lower number.
+pub(in crate::model) fn choose(cpu: &Cpu, row: &mut [f32], top_k: usize, renormalise: bool) {
+    let mut order: Vec<usize> = (0..row.len()).collect();
+    order.sort_by(|&a, &b| row[b].total_cmp(&row[a]));
+    cpu.isa.run(Softmax(row));
+    for &refused in &order[top_k..] {
+        row[refused] = 0.0;
+    }
+    if renormalise {
+        let sum: f32 = row.iter().sum();
+        for weight in row {
+            *weight /= sum;
+        }
+    }
 }

@@ -46,7 +46,7 @@ impl Layer {
         let sinks = from.sinks.as_ref().map(|name| builder.vector(name, from.heads)).transpose()?;
         Ok(Self {
             before_attention: norm(&layer.before_attention)?,
-            projections: builder.projections(from, hidden)?,
+            projections: builder.projections(&from.projections, from.layout(), hidden)?,
             clip: from.clip,
             query_norm: builder.head_norm(from.query_norm.as_ref(), from.heads, from.head_dim)?,
             key_norm: builder.head_norm(from.key_norm.as_ref(), from.kv_heads, from.head_dim)?,

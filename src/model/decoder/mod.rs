@@ -2,10 +2,10 @@
 //!
 //! It runs on the CPU, on [`crate::kernels`] over plain slices. Weights are packed once in their own dtype, activations are
 //! f32, buffers are reused. Everything it asks of a device goes through the types of that room ([`Cpu`],
-//! [`crate::kernels::Matrix`], `Norm`, `Attention`, `Activation`, `Rotary`); a device of candle's (CUDA, Metal) would put its own behind
-//! the same operations and share the description and the loader.
+//! [`crate::kernels::Matrix`], `Norm`, `Attention`, `Activation`, `Rotary`). On candle's devices `device` runs the same description.
 
-mod experts;
+pub(super) mod embedder;
+pub(super) mod experts;
 mod feed_forward;
 mod layer;
 
@@ -36,7 +36,6 @@ pub(super) struct Decoder {
     rotary: Vec<Rotary>,
     layers: Vec<Layer>,
     norm: Option<Norm>,
-    head: Linear,
     logit_multiplier: f32,
     logit_soft_cap: Option<f32>,
     adapters: usize,
@@ -47,12 +46,50 @@ pub(super) struct Decoder {
 }
 
 struct Embedding {
-    /// None: the head's matrix is the table.
-    tokens: Option<Tensor>,
+    tokens: Words,
     multiplier: f32,
     /// Rows of positions, and the row of position 0.
     positions: Option<(Tensor, usize)>,
     norm: Option<Norm>,
+}
+
+/// The table of embeddings, and the head that makes logits.
+enum Words {
+    /// One matrix is both.
+    Tied(Linear),
+    Apart {
+        table: Tensor,
+        head: Linear,
+    },
+    /// Hidden states are all that is wanted.
+    Headless(Tensor),
+}
+
+impl Words {
+    fn build(builder: &Builder<'_>, description: &Description, headless: bool) -> Result<Self, LoadError> {
+        let Description { vocabulary, hidden, .. } = *description;
+        let table = format!("{}.weight", description.embedding.tokens);
+        let table = builder.tensor(&table, &[vocabulary, hidden])?;
+        Ok(match &description.head {
+            _ if headless => Self::Headless(table),
+            Some(head) => Self::Apart { table, head: builder.head(head, vocabulary, hidden)? },
+            None => Self::Tied(Linear::new(builder.pack(&table, vocabulary, hidden)?, None)),
+        })
+    }
+
+    fn row(&self, token: usize, out: &mut [f32]) {
+        match self {
+            Self::Tied(head) => head.matrix.row(token, out),
+            Self::Apart { table, .. } | Self::Headless(table) => table.row(token, out),
+        }
+    }
+
+    fn head(&self) -> Option<&Linear> {
+        match self {
+            Self::Tied(head) | Self::Apart { head, .. } => Some(head),
+            Self::Headless(_) => None,
+        }
+    }
 }
 
 /// Buffers that keep their memory from step to step.
@@ -80,22 +117,17 @@ impl Decoder {
         tensors: &dyn Tensors,
         adapters: &[Adapter],
         kv: KvType,
+        headless: bool,
         progress: &Progress,
     ) -> Result<Self, LoadError> {
         let Description { vocabulary, hidden, context_length, .. } = *description;
         let builder = Builder::new(&cpu, tensors, adapters, description.prefix, description.transposed);
-        let table = format!("{}.weight", description.embedding.tokens);
-        let tokens = builder.tensor(&table, &[vocabulary, hidden])?;
-        let head = match &description.head {
-            Some(head) => builder.head(head, vocabulary, hidden)?,
-            None => Linear::new(builder.pack(&tokens, vocabulary, hidden), None),
-        };
         let position_rows = |(name, first): &(String, usize)| {
             let rows = builder.table(&format!("{name}.weight"), context_length + first, hidden)?;
             Ok::<_, LoadError>((rows, *first))
         };
         let embedding = Embedding {
-            tokens: description.head.is_some().then_some(tokens),
+            tokens: Words::build(&builder, description, headless)?,
             multiplier: description.embedding.multiplier,
             positions: description.embedding.positions.as_ref().map(position_rows).transpose()?,
             norm: builder.optional_norm(description.embedding.norm.as_ref(), hidden)?,
@@ -108,7 +140,9 @@ impl Decoder {
         }
         progress(count, count);
         let norm = builder.optional_norm(description.norm.as_ref(), hidden)?;
-        builder.finish(description.head.is_none().then_some("lm_head"))?;
+        let unused = description.head.as_ref().map_or("lm_head", |head| &head.name);
+        let unused: &[&str] = if headless || description.head.is_none() { &[unused] } else { &[] };
+        builder.finish(unused)?;
         let shape = Shape { vocabulary, context_length, block_bytes: block_bytes(description, kv) };
         Ok(Self {
             cpu,
@@ -118,7 +152,6 @@ impl Decoder {
             rotary: description.rotary.clone(),
             layers,
             norm,
-            head,
             logit_multiplier: description.logit_multiplier,
             logit_soft_cap: description.logit_soft_cap,
             adapters: adapters.len(),
@@ -129,50 +162,18 @@ impl Decoder {
         })
     }
 
-    fn check(&self, chunks: &[Chunk<'_>]) -> Result<(), ForwardError> {
-        for chunk in chunks {
-            let end = chunk.start + chunk.tokens.len();
-            if end > self.shape.context_length {
-                return Err(ForwardError(format!(
-                    "{end} tokens, more than the context's {}",
-                    self.shape.context_length
-                )));
-            }
-            if chunk.blocks.len() * BLOCK < end {
-                return Err(ForwardError(format!("{} blocks do not cover {end} tokens", chunk.blocks.len())));
-            }
-            if let Some(block) = chunk.blocks.iter().find(|block| **block as usize >= self.blocks) {
-                return Err(ForwardError(format!("block {block} of {}", self.blocks)));
-            }
-            if let Some(adapter) = chunk.adapter.filter(|adapter| *adapter as usize >= self.adapters) {
-                return Err(ForwardError(format!("adapter {adapter} of {}", self.adapters)));
-            }
-            if let Some(token) = chunk.tokens.iter().find(|token| **token as usize >= self.shape.vocabulary) {
-                return Err(ForwardError(format!("token {token} of {}", self.shape.vocabulary)));
-            }
-        }
-        Ok(())
-    }
-
     /// Rows of the residual stream, and the rotary angles of their positions.
     fn embed(&mut self, chunks: &[Chunk<'_>], places: &[Place<'_>]) {
         let Scratch { x, angles, .. } = &mut self.scratch;
         x.resize(places.len() * self.hidden);
         let tokens = chunks.iter().flat_map(|chunk| chunk.tokens);
-        let mut learned = vec![0.0; self.hidden];
         for ((row, &token), place) in x.chunks_exact_mut(self.hidden).zip(tokens).zip(places) {
-            match &self.embedding.tokens {
-                Some(table) => read_row(table, token as usize, row),
-                None => self.head.matrix.row(token as usize, row),
-            }
+            self.embedding.tokens.row(token as usize, row);
             for x in row.iter_mut() {
                 *x *= self.embedding.multiplier;
             }
             if let Some((table, first)) = &self.embedding.positions {
-                read_row(table, place.position + first, &mut learned);
-                for (x, learned) in row.iter_mut().zip(&learned) {
-                    *x += learned;
-                }
+                table.add_row(place.position + first, row);
             }
         }
         if let Some(norm) = &self.embedding.norm {
@@ -186,19 +187,12 @@ impl Decoder {
     }
 
     /// Logits of the wanted rows.
-    fn logits(&mut self, chunks: &[Chunk<'_>]) -> Vec<f32> {
+    fn logits(&mut self, chunks: &[Chunk<'_>]) -> Result<Vec<f32>, ForwardError> {
+        let Some(head) = self.embedding.tokens.head() else {
+            return Err(ForwardError("the model was loaded without its head".to_owned()));
+        };
         let Scratch { x, normed, .. } = &mut self.scratch;
-        let mut wanted: Vec<usize> = Vec::new();
-        let mut first = 0;
-        for chunk in chunks {
-            let end = first + chunk.tokens.len();
-            match chunk.rows {
-                Rows::None => {}
-                Rows::Last => wanted.extend((first..end).last()),
-                Rows::All => wanted.extend(first..end),
-            }
-            first = end;
-        }
+        let wanted = wanted(chunks);
         normed.resize(wanted.len() * self.hidden);
         for (out, row) in normed.chunks_exact_mut(self.hidden).zip(&wanted) {
             out.copy_from_slice(&x[row * self.hidden..(row + 1) * self.hidden]);
@@ -207,7 +201,7 @@ impl Decoder {
             norm.apply_in_place(&self.cpu, normed);
         }
         let mut logits = vec![0.0; wanted.len() * self.shape.vocabulary];
-        self.head.apply(&self.cpu, normed, &mut logits);
+        head.apply(&self.cpu, normed, &mut logits);
         self.cpu.for_rows(&mut logits, self.shape.vocabulary, |_, logits| {
             for logit in logits.iter_mut() {
                 *logit *= self.logit_multiplier;
@@ -216,7 +210,7 @@ impl Decoder {
                 self.cpu.isa.run(SoftCap { x: logits, cap });
             }
         });
-        logits
+        Ok(logits)
     }
 }
 
@@ -236,15 +230,8 @@ impl Forward for Decoder {
     }
 
     fn forward(&mut self, chunks: &[Chunk<'_>]) -> Result<Vec<f32>, ForwardError> {
-        self.check(chunks)?;
-        let place = |chunk: &Chunk<'_>, i: usize| chunk.start + i;
-        let places: Vec<Place<'_>> = chunks
-            .iter()
-            .flat_map(|chunk| {
-                (0..chunk.tokens.len())
-                    .map(move |i| Place { position: place(chunk, i), blocks: chunk.blocks })
-            })
-            .collect();
+        check(&self.shape, self.blocks, self.adapters, chunks)?;
+        let places = places(chunks);
         if places.is_empty() {
             return Ok(Vec::new());
         }
@@ -254,8 +241,55 @@ impl Forward for Decoder {
         for (layer, cache) in self.layers.iter().zip(&mut self.cache) {
             layer.forward(&self.cpu, cache, &self.rotary, &places, &mut self.scratch);
         }
-        Ok(self.logits(chunks))
+        self.logits(chunks)
     }
+}
+
+/// Refuses what does not fit the model with so many adapters, or a cache of so many blocks.
+pub(super) fn check(
+    shape: &Shape,
+    blocks: usize,
+    adapters: usize,
+    chunks: &[Chunk<'_>],
+) -> Result<(), ForwardError> {
+    for chunk in chunks {
+        let end = chunk.start + chunk.tokens.len();
+        if end > shape.context_length {
+            return Err(ForwardError(format!(
+                "{end} tokens, more than the context's {}",
+                shape.context_length
+            )));
+        }
+        if chunk.blocks.len() * BLOCK < end {
+            return Err(ForwardError(format!("{} blocks do not cover {end} tokens", chunk.blocks.len())));
+        }
+        if let Some(block) = chunk.blocks.iter().find(|block| **block as usize >= blocks) {
+            return Err(ForwardError(format!("block {block} of {blocks}")));
+        }
+        if let Some(adapter) = chunk.adapter.filter(|adapter| *adapter as usize >= adapters) {
+            return Err(ForwardError(format!("adapter {adapter} of {adapters}")));
+        }
+        if let Some(token) = chunk.tokens.iter().find(|token| **token as usize >= shape.vocabulary) {
+            return Err(ForwardError(format!("token {token} of {}", shape.vocabulary)));
+        }
+    }
+    Ok(())
+}
+
+/// The rows that logits are wanted of, by their numbers in the batch.
+pub(super) fn wanted(chunks: &[Chunk<'_>]) -> Vec<usize> {
+    let mut wanted = Vec::new();
+    let mut first = 0;
+    for chunk in chunks {
+        let end = first + chunk.tokens.len();
+        match chunk.rows {
+            Rows::None => {}
+            Rows::Last => wanted.extend((first..end).last()),
+            Rows::All => wanted.extend(first..end),
+        }
+        first = end;
+    }
+    wanted
 }
 
 /// Bytes that a block takes in all layers.
@@ -266,6 +300,11 @@ pub(super) fn block_bytes(description: &Description, kv: KvType) -> usize {
     description.layers.iter().map(layer).sum()
 }
 
-fn read_row(table: &Tensor, row: usize, out: &mut [f32]) {
-    table.dtype.widen(&table.bytes, row * out.len(), out);
+/// Each row's place.
+fn places<'a>(chunks: &[Chunk<'a>]) -> Vec<Place<'a>> {
+    let rows = |chunk: &Chunk<'a>| {
+        let (start, blocks) = (chunk.start, chunk.blocks);
+        (0..chunk.tokens.len()).map(move |i| Place { position: start + i, blocks })
+    };
+    chunks.iter().flat_map(rows).collect()
 }

@@ -3,12 +3,15 @@
 use serde_json::{Map, Value, json};
 
 use super::habits::{Content, Habits};
-use crate::generation::{Chat, Error, Message, Part, Role, Tool, ToolCall, ToolChoice};
+use crate::generation::{Chat, Error, Message, Part, Role, Tool, ToolCall};
+
+/// What templates call an answer's reasoning: most the first, gpt-oss the last.
+pub(super) const REASONING: [&str; 3] = ["reasoning_content", "reasoning", "thinking"];
 
 /// The tools that the model is told of. One that must not call any is not tempted with them.
 pub(super) fn tools(chat: &Chat) -> Option<Value> {
-    let offered = !chat.tools.is_empty() && chat.tool_choice != ToolChoice::None;
-    offered.then(|| chat.tools.iter().map(tool).collect())
+    let offered: Vec<Value> = chat.offered().map(tool).collect();
+    (!offered.is_empty()).then(|| offered.into())
 }
 
 fn tool(tool: &Tool) -> Value {
@@ -48,7 +51,13 @@ fn one(message: &Message, texts: &[&str], name: Option<&str>, habits: &Habits) -
         role => role,
     };
     let only_calls = !message.tool_calls.is_empty() && texts.iter().all(|text| text.is_empty());
-    let content = match only_calls {
+    // A template that takes one of the two writes either as what was thought before the call.
+    let joined = habits.one_text_beside_calls && !message.tool_calls.is_empty() && !only_calls;
+    let reasoning = message.reasoning.as_ref().map(|reasoning| match joined {
+        true => format!("{reasoning}\n\n{}", texts.join("\n")),
+        false => reasoning.clone(),
+    });
+    let content = match only_calls || (joined && reasoning.is_some()) {
         true if habits.null_beside_calls => Value::Null,
         true => content(&[], habits.content(role)),
         false => content(texts, habits.content(role)),
@@ -56,6 +65,9 @@ fn one(message: &Message, texts: &[&str], name: Option<&str>, habits: &Habits) -
     let mut map = Map::new();
     map.insert("role".to_owned(), role.as_str().into());
     map.insert("content".to_owned(), content);
+    if let Some(reasoning) = reasoning {
+        map.extend(REASONING.map(|key| (key.to_owned(), reasoning.as_str().into())));
+    }
     if let Some(name) = name {
         map.insert("name".to_owned(), name.into());
     }

@@ -6,6 +6,7 @@
 
 use serde_json::{Value, json};
 
+use super::conversation::REASONING;
 use crate::generation::Role;
 
 /// Words that no template has of its own.
@@ -33,6 +34,8 @@ pub(super) struct Habits {
     pub(super) arguments_as_text: bool,
     /// It takes `none` as the content of a message that only calls tools.
     pub(super) null_beside_calls: bool,
+    /// It refuses a message that has reasoning, content and tool calls.
+    pub(super) one_text_beside_calls: bool,
     system: Content,
     user: Content,
     assistant: Content,
@@ -53,6 +56,14 @@ impl Habits {
             }
         }
         let call = calling(habits.arguments_as_text, habits.null_beside_calls);
+        let thoughtful = |content: &str| {
+            let mut call = calling(habits.arguments_as_text, false);
+            call["content"] = content.into();
+            REASONING.iter().for_each(|key| call[*key] = WORD.into());
+            render(json!([message("user", json!("Question")), call, result(json!("Result"))]))
+        };
+        habits.one_text_beside_calls =
+            thoughtful("").contains(FUNCTION) && !thoughtful(WORD).contains(FUNCTION);
         let user = || message("user", json!("Question"));
         habits.system = content(|probe| render(json!([message("system", probe), user()])));
         habits.user = content(|probe| render(json!([message("user", probe)])));

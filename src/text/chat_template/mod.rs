@@ -159,6 +159,10 @@ impl ChatTemplate {
                 variables.insert(name.to_owned(), value.as_str().into());
             }
         }
+        if let Some(effort) = &chat.reasoning_effort {
+            // What other models' templates call it; vLLM hands it over likewise.
+            variables.insert("enable_thinking".to_owned(), (effort != "none").into());
+        }
         for (name, value) in &chat.template_kwargs {
             if name == "messages" || name == "tools" {
                 let message =

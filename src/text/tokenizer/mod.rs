@@ -1,6 +1,7 @@
 //! Text to token ids, and token ids to the bytes that they stand for.
 
 mod bytes;
+mod pair;
 mod pre_tokenizers;
 mod scheme;
 mod vocabulary;
@@ -9,6 +10,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
+pub use self::pair::Encoded;
 pub use self::vocabulary::{Algorithm, Roles, TokenKind, Vocabulary};
 use self::{bytes::TokenBytes, scheme::Scheme};
 use super::{Detokenizer, LoadError};

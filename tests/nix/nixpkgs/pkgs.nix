@@ -54,6 +54,7 @@ let
     rustPlatform = { inherit buildRustPackage; };
     callPackage = lib.callPackageWith pkgs;
     mkShell = _: mkDrv { name = "shell"; script = "touch $out"; pname = "shell"; version = "0"; };
+    cudaPackages = lib.genAttrs [ "cuda_cccl" "cuda_cudart" "cuda_nvcc" "cuda_nvrtc" "libcublas" "libcurand" ] opaque;
     writeText = n: t: builtins.toFile n t;
     writeShellApplication = { name, text, ... }: mkDrv { inherit name; pname = name; version = "0"; text = "#!/bin/bash\nset -euo pipefail\n${text}"; passAsFile = [ "text" ]; script = "mkdir -p $out/bin; install -m755 $textPath $out/bin/${name}"; meta.mainProgram = name; };
     runCommand = name: env: cmd: mkDrv (env // { inherit name; pname = name; version = "0"; script = cmd; });

@@ -10,9 +10,9 @@ from expected import user
 from served import ARGUMENTS, DEMO, MODEL
 from server import Server
 
-# Whole files of what one of the two has alone.
+# Whole files of what one of the two has alone, or brings itself.
 OF_ECHO = {f"test_{name}" for name in ("busy", "embeddings", "gone", "messages", "structured", "tools")}
-OF_DEMO = {"test_demo"}
+OF_DEMO = {"test_demo", "test_reasoning"}
 
 
 def pytest_collection_modifyitems(config, items):

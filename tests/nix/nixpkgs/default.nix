@@ -1,0 +1,1 @@
+{ system, config ? { } }: import ./pkgs.nix { lib = import ./lib; inherit system; }
