@@ -176,7 +176,7 @@ async fn other_operations_go_through_and_own_models_do_without_them() {
         &url,
     ]))
     .await;
-    let ask = |model: &str| json!({ "model": model, "query": "q" });
+    let ask = |model: &str| json!({ "model": model, "query": "q", "documents": ["d"] });
     for path in ["rerank", "score", "responses", "messages", "audio/speech"] {
         let path = format!("/v1/{path}");
         assert_eq!(server.ok(&path, &ask("far")).await, json!({ "ok": 1 }));
