@@ -42,7 +42,7 @@ pub use architectures::{supported, supported_encoders};
 pub use device::Device;
 pub use encode::{Encode, EncodeShape, Sequence, Task};
 pub use error::LoadError;
-pub use gguf::{TextMetadata, WrongKind};
+pub use gguf::{TextMetadata, WrongKind, supported_gguf, supported_types};
 pub use loader::{Memory, Model, Options, open, open_embedded};
 pub use summary::{Elements, Summary};
 

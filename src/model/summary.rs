@@ -1,13 +1,16 @@
 //! What a model is, told from its headers.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+};
 
 use serde::Serialize;
 
 use super::{
     LoadError, Model, Options, Task,
     description::{Description, FeedForward, Layer},
-    encoder::description::Description as EncoderDescription,
+    encoder::description::{Bias, Description as EncoderDescription},
     loader::Source,
     pooled::Described,
     pooling::Description as Pooling,
@@ -36,6 +39,8 @@ pub struct Summary {
     pub sliding_layers: usize,
     /// Layers of mixed experts.
     pub expert_layers: usize,
+    /// What sets it apart from the plainest transformer.
+    pub features: BTreeSet<&'static str>,
     pub vocabulary: usize,
     /// Tokens of prompt and completion together, with the options' limit.
     pub context_length: usize,
@@ -85,7 +90,8 @@ impl Model {
             Source::Directory { config, .. } => ("safetensors", config),
             Source::Gguf(gguf) => ("gguf", &gguf.config),
         };
-        let Layers { count, hidden, heads, kv_heads, sliding, experts, vocabulary, context_length } = layers;
+        let Layers { count, hidden, heads, kv_heads, sliding, experts, features, vocabulary, context_length } =
+            layers;
         Ok(Summary {
             format,
             task,
@@ -99,6 +105,7 @@ impl Model {
             kv_heads,
             sliding_layers: sliding,
             expert_layers: experts,
+            features,
             vocabulary,
             context_length,
         })
@@ -125,6 +132,7 @@ struct Layers {
     kv_heads: usize,
     sliding: usize,
     experts: usize,
+    features: BTreeSet<&'static str>,
     vocabulary: usize,
     context_length: usize,
 }
@@ -141,6 +149,7 @@ impl Layers {
             kv_heads: widest(|layer| layer.attention.kv_heads),
             sliding: count(|layer| layer.attention.window.is_some()),
             experts: count(|layer| matches!(layer.feed_forward, FeedForward::Experts(_))),
+            features: of_decoder(description),
             vocabulary: description.vocabulary,
             context_length: description.context_length,
         }
@@ -154,8 +163,57 @@ impl Layers {
             kv_heads: description.heads,
             sliding: description.layers.iter().filter(|layer| layer.window.is_some()).count(),
             experts: 0,
+            features: of_encoder(description),
             vocabulary: description.vocabulary,
             context_length: description.context_length,
         }
     }
+}
+
+/// What a decoder has of what decoders may have.
+fn of_decoder(description: &Description) -> BTreeSet<&'static str> {
+    let layers = &description.layers;
+    let any = |has: fn(&Layer) -> bool| layers.iter().any(has);
+    let shared =
+        |layer: &Layer| matches!(&layer.feed_forward, FeedForward::Experts(it) if it.shared.is_some());
+    let narrow = |layer: &Layer| {
+        let turned = layer.attention.rotary.map(|index| description.rotary[index].width());
+        turned.is_some_and(|turned| turned < layer.attention.head_dim)
+    };
+    let unturned = |layer: &Layer| layer.attention.rotary.is_none() && !description.rotary.is_empty();
+    [
+        ("grouped keys", any(|layer| layer.attention.kv_heads < layer.attention.heads)),
+        ("rotary positions", any(|layer| layer.attention.rotary.is_some())),
+        ("partly turned heads", layers.iter().any(narrow)),
+        ("layers without positions", layers.iter().any(unturned)),
+        ("learned positions", description.embedding.positions.is_some()),
+        ("ALiBi", any(|layer| layer.attention.slopes.is_some())),
+        ("window", any(|layer| layer.attention.window.is_some())),
+        ("sinks", any(|layer| layer.attention.sinks.is_some())),
+        ("normed queries and keys", any(|layer| layer.attention.query_norm.is_some())),
+        ("capped scores", any(|layer| layer.attention.soft_cap.is_some())),
+        ("capped logits", description.logit_soft_cap.is_some()),
+        ("clipped projections", any(|layer| layer.attention.clip.is_some())),
+        ("parallel branches", any(|layer| layer.parallel)),
+        ("experts", any(|layer| matches!(layer.feed_forward, FeedForward::Experts(_)))),
+        ("shared expert", layers.iter().any(shared)),
+    ]
+    .into_iter()
+    .filter_map(|(name, has)| has.then_some(name))
+    .collect()
+}
+
+/// What an encoder has of what encoders may have.
+fn of_encoder(description: &EncoderDescription) -> BTreeSet<&'static str> {
+    [
+        ("rotary positions", !description.rotary.is_empty()),
+        ("learned positions", description.embedding.positions.is_some()),
+        ("ALiBi", matches!(description.bias, Some(Bias::Slopes(_)))),
+        ("distance buckets", matches!(description.bias, Some(Bias::Buckets { .. }))),
+        ("token types", description.embedding.types.is_some()),
+        ("window", description.layers.iter().any(|layer| layer.window.is_some())),
+    ]
+    .into_iter()
+    .filter_map(|(name, has)| has.then_some(name))
+    .collect()
 }

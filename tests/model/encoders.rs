@@ -16,17 +16,17 @@ struct Golden {
 
 /// What was answered for one tiny model.
 #[derive(Deserialize, Clone)]
-struct Case {
-    name: String,
+pub(crate) struct Case {
+    pub(crate) name: String,
     /// As transformers 5 writes it, and for some as others did.
-    configs: Vec<Value>,
+    pub(crate) configs: Vec<Value>,
     tensors: BTreeMap<String, Vec<usize>>,
     sequences: Vec<Tokens>,
     /// By the mode of pooling, for each sequence.
     #[serde(default)]
     vectors: BTreeMap<String, Vec<Vec<f32>>>,
     #[serde(default)]
-    scores: Vec<Vec<f32>>,
+    pub(crate) scores: Vec<Vec<f32>>,
 }
 
 #[derive(Deserialize, Clone)]
@@ -41,7 +41,7 @@ impl Tokens {
     }
 }
 
-fn cases() -> Vec<Case> {
+pub(crate) fn cases() -> Vec<Case> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/encoders.json");
     let golden: Golden = serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap();
     golden.cases
@@ -52,7 +52,7 @@ fn case(name: &str) -> Case {
 }
 
 impl Case {
-    fn write(&self, directory: &Path, config: &Value) {
+    pub(crate) fn write(&self, directory: &Path, config: &Value) {
         fs::write(directory.join("config.json"), config.to_string()).unwrap();
         write_safetensors(&directory.join("model.safetensors"), self.tensors.iter());
     }

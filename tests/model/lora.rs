@@ -16,10 +16,10 @@ struct Golden {
 
 /// What PEFT answered for an adapter merged into its base.
 #[derive(Deserialize)]
-struct Made {
-    name: String,
+pub(crate) struct Made {
+    pub(crate) name: String,
     /// A case of golden.json.
-    base: String,
+    pub(crate) base: String,
     config: Value,
     tensors: BTreeMap<String, Vec<usize>>,
     logits: Vec<f32>,
@@ -39,7 +39,7 @@ impl Made {
     }
 }
 
-fn golden() -> Vec<Made> {
+pub(crate) fn golden() -> Vec<Made> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/lora.json");
     let golden: Golden = serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap();
     golden.adapters

@@ -11,5 +11,6 @@ mod gguf;
 mod golden;
 mod invariance;
 mod lora;
+mod page;
 mod refusals;
 mod weights;

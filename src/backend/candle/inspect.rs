@@ -221,6 +221,9 @@ impl fmt::Display for Report {
             }
         }
         row("layers", layers)?;
+        if !summary.features.is_empty() {
+            row("features", Vec::from_iter(summary.features.iter().copied()).join(", "))?;
+        }
         row("heads", format!("{}, of keys and values {}", summary.heads, summary.kv_heads))?;
         row("context", format!("{} tokens", summary.context_length))?;
         row("vocabulary", format!("{} tokens, logits for {}", tokenizer.vocabulary, summary.vocabulary))?;

@@ -37,6 +37,18 @@ const ARCHITECTURES: [(&str, Option<&str>, Option<&str>); 26] = [
     ("starcoder2", Some("starcoder2"), None),
 ];
 
+/// What is called `.0`, as its `model_type` is, has the `model_type` `.1` where it has windows.
+const WINDOWED: (&str, &str) = ("olmo2", "olmo3");
+
+/// Names of architectures in GGUF files that can be loaded, and the `model_type`s that they are read as.
+#[must_use]
+pub fn supported_gguf() -> Vec<(&'static str, &'static str)> {
+    let pairs = |(name, plain, experts): &(&'static str, Option<&'static str>, Option<&'static str>)| {
+        [*plain, *experts].into_iter().flatten().map(|kind| (*name, kind)).collect::<Vec<_>>()
+    };
+    ARCHITECTURES.iter().flat_map(pairs).chain([WINDOWED]).collect()
+}
+
 /// Whether the converter orders the rows of queries and keys so that neighbours turn together (`LlamaModel.permute`).
 pub(super) fn turns_neighbours(architecture: &str) -> bool {
     ["granite", "llama", "olmo", "smollm3"].contains(&architecture)
@@ -124,10 +136,10 @@ pub(super) fn config(metadata: &BTreeMap<String, Value>, facts: &Facts<'_>) -> R
     };
     let vocabulary = facts.shapes.get("token_embd.weight").and_then(|shape| shape.first());
     let vocabulary = vocabulary.ok_or_else(|| ConfigError::Missing("tensor token_embd.weight".to_owned()))?;
-    let windows = model_type == "olmo2" && own("attention.sliding_window").is_some();
+    let windows = model_type == WINDOWED.0 && own("attention.sliding_window").is_some();
     let mut map = Map::new();
     let mut set = |key: &str, value: Value| map.insert(key.to_owned(), value);
-    set("model_type", json!(if windows { "olmo3" } else { model_type }));
+    set("model_type", json!(if windows { WINDOWED.1 } else { model_type }));
     set("vocab_size", json!(vocabulary));
     set("tie_word_embeddings", json!(!facts.has("output.weight")));
     for (ours, theirs) in KEYS {

@@ -23,6 +23,7 @@ use super::{
 };
 use crate::kernels::{Dtype, Quantization, mapped::Mapped, rotary::Pairing};
 use metadata::Facts;
+pub use metadata::supported_gguf;
 use names::Name;
 pub use text::{TextMetadata, WrongKind};
 
@@ -212,21 +213,28 @@ impl Tensors for Gguf {
     }
 }
 
-/// An element type by its number in ggml (`ggml.h`, `enum ggml_type`).
+/// Element types and their numbers in ggml (`ggml.h`, `enum ggml_type`).
+const TYPES: [(u32, Dtype); 12] = [
+    (0, Dtype::F32),
+    (1, Dtype::F16),
+    (2, Dtype::Quantized(Quantization::Q4_0)),
+    (3, Dtype::Quantized(Quantization::Q4_1)),
+    (6, Dtype::Quantized(Quantization::Q5_0)),
+    (7, Dtype::Quantized(Quantization::Q5_1)),
+    (8, Dtype::Quantized(Quantization::Q8_0)),
+    (12, Dtype::Quantized(Quantization::Q4K)),
+    (13, Dtype::Quantized(Quantization::Q5K)),
+    (14, Dtype::Quantized(Quantization::Q6K)),
+    (30, Dtype::Bf16),
+    (39, Dtype::Quantized(Quantization::Mxfp4)),
+];
+
+/// Names of the element types that can be loaded.
+#[must_use]
+pub fn supported_types() -> Vec<&'static str> {
+    TYPES.iter().map(|(_, dtype)| dtype.name()).collect()
+}
+
 fn dtype(number: u32) -> Option<Dtype> {
-    Some(match number {
-        0 => Dtype::F32,
-        1 => Dtype::F16,
-        2 => Dtype::Quantized(Quantization::Q4_0),
-        3 => Dtype::Quantized(Quantization::Q4_1),
-        6 => Dtype::Quantized(Quantization::Q5_0),
-        7 => Dtype::Quantized(Quantization::Q5_1),
-        8 => Dtype::Quantized(Quantization::Q8_0),
-        12 => Dtype::Quantized(Quantization::Q4K),
-        13 => Dtype::Quantized(Quantization::Q5K),
-        14 => Dtype::Quantized(Quantization::Q6K),
-        30 => Dtype::Bf16,
-        39 => Dtype::Quantized(Quantization::Mxfp4),
-        _ => return None,
-    })
+    TYPES.iter().find(|(known, _)| *known == number).map(|(_, dtype)| *dtype)
 }
