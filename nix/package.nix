@@ -35,6 +35,7 @@ let
           "clippy.toml"
           "config.example.toml"
           "docs/configuration.md"
+          "docs/models.md"
           "nixos-module/reference.json"
           "openapi"
           "rustfmt.toml"

@@ -95,7 +95,9 @@ let
     lib.mapAttrsToList (id: model: model.candle.source or said.candle.source or id) (
       lib.filterAttrs (
         _: model:
-        builtins.elem (model.backend or said.backend or null) [
+        # An adapter is part of its base.
+        !(model ? candle.base)
+        && builtins.elem (model.backend or said.backend or null) [
           "candle"
           "transformers"
         ]
@@ -141,7 +143,7 @@ let
   hidden =
     it:
     let
-      sources = map (said: said.source or null) (candle it);
+      sources = lib.concatMap (said: [ (said.source or null) (said.adapter or null) ]) (candle it);
     in
     lib.unique (
       builtins.filter (

@@ -147,7 +147,9 @@ impl Memory {
             let room = self.make_room(need, &format!("{} needs its memory", model.id())).await;
             room.map_err(|most| {
                 let within = |limit: u64| format!(" within memory_budget = {} MiB", limit.div_ceil(1 << 20));
-                let within = self.limit().map(within).unwrap_or_default();
+                let (by_budget, by_system) = self.rooms(self.reserved());
+                let limit = self.limit().filter(|_| by_budget <= by_system);
+                let within = limit.map(within).unwrap_or_default();
                 footprint.refusal(u64::try_from(most).unwrap_or(0), &within)
             })?;
         }
@@ -161,7 +163,9 @@ impl Memory {
     /// Unloads what is beyond the limit, after it was lowered.
     pub(super) async fn shrink(&self) {
         let _turn = self.turn.lock().await;
-        if self.room() < 0 && self.make_room(0, "the memory budget is smaller now").await.is_err() {
+        if self.room(self.reserved()) < 0
+            && self.make_room(0, "the memory budget is smaller now").await.is_err()
+        {
             tracing::warn!("memory_budget is less than what the models take that are not lazy");
         }
     }
@@ -175,11 +179,13 @@ impl Memory {
         loop {
             let mut changed = pin!(self.changed.notified());
             changed.as_mut().enable();
-            let room = self.room();
+            // Once for both: what is given back in between would be in neither.
+            let reserved = self.reserved();
+            let room = self.room(reserved);
             if room >= need {
                 return Ok(());
             }
-            let (residents, leaving) = self.residents();
+            let (residents, leaving) = self.residents(reserved);
             let most =
                 residents.iter().fold(room + leaving, |sum, (_, resident)| sum + signed(resident.bytes));
             if most < need {
@@ -210,12 +216,9 @@ impl Memory {
 
     /// Lazy models that have memory and keep it as yet, the least recently used first; and bytes that are about to be
     /// given back.
-    fn residents(&self) -> (Vec<(Arc<Model>, Resident)>, i64) {
-        let (holders, mut leaving) = {
-            let accounts = self.accounts();
-            let holders: Vec<_> = accounts.holders.iter().filter_map(Weak::upgrade).collect();
-            (holders, signed(accounts.reserved))
-        };
+    fn residents(&self, reserved: u64) -> (Vec<(Arc<Model>, Resident)>, i64) {
+        let holders: Vec<_> = self.accounts().holders.iter().filter_map(Weak::upgrade).collect();
+        let mut leaving = signed(reserved);
         let mut residents = Vec::new();
         for model in holders {
             let Some(resident) = model.resident() else { continue };
@@ -232,16 +235,18 @@ impl Memory {
     }
 
     /// Bytes that are free; below zero, bytes too many.
-    fn room(&self) -> i64 {
-        let (limit, reserved) = {
-            let accounts = self.accounts();
-            (accounts.limit, accounts.reserved)
-        };
-        let by_budget = limit.map(|limit| signed(limit) - signed(reserved));
+    fn room(&self, reserved: u64) -> i64 {
+        let (by_budget, by_system) = self.rooms(reserved);
+        by_budget.min(by_system)
+    }
+
+    /// Bytes that the budget leaves of what is not reserved, and those that the system has.
+    fn rooms(&self, reserved: u64) -> (i64, i64) {
+        let by_budget = self.limit().map(|limit| signed(limit) - signed(reserved));
         // What was promised to models and they have not touched yet is still counted as available by the system.
         let promised = reserved.saturating_sub(resident_set().unwrap_or(reserved));
         let by_system = available().map(|available| signed(available) - signed(promised));
-        [by_budget, by_system].into_iter().flatten().min().unwrap_or(i64::MAX)
+        (by_budget.unwrap_or(i64::MAX), by_system.unwrap_or(i64::MAX))
     }
 }
 

@@ -143,7 +143,7 @@ impl Model {
     #[must_use]
     pub(super) fn card_of(&self, adapter: &str) -> ModelCard {
         let adapted = self.backend().adapted(adapter);
-        adapted.map_or_else(|| self.backend().card().clone(), |adapted| adapted.card().clone())
+        adapted.map_or_else(|| self.card(), |adapted| adapted.card().clone())
     }
 
     pub(super) fn policy(&self) -> Arc<Policy> {
@@ -152,12 +152,13 @@ impl Model {
 
     /// Goes on under these rules.
     pub(super) fn follow(self: &Arc<Self>, policy: &Policy) {
-        self.pin(false);
         if *self.policy() != *policy {
             self.turns.resize(policy.requests.max_running.unwrap_or(UNLIMITED) as usize);
             self.policy.store(Arc::new(policy.clone()));
             self.watch_idleness();
         }
+        // Not before the policy: in between it might be unloaded.
+        self.pin(false);
     }
 
     pub(super) fn pin(&self, pinned: bool) {

@@ -183,14 +183,8 @@ impl Registry {
             model.pin(true);
         }
         let open = |required| wanted(required).filter(|(_, model)| !model.lifecycle.is_loaded());
-        for (id, model) in open(false) {
-            let (id, model) = (Arc::clone(id), Arc::clone(model));
-            tokio::spawn(async move {
-                if let Err(error) = model.load().await {
-                    tracing::error!(model = &*id, %error, "the model {id} cannot be served: {error}");
-                }
-            });
-        }
+        let optional: Vec<_> =
+            open(false).map(|(_, model)| tokio::spawn(Arc::clone(model).load_in_time())).collect();
         let required = open(true).map(async |(id, model)| {
             model.load().await.map_err(|error| format!("the model '{id}' cannot be served: {error}"))
         });
@@ -198,14 +192,15 @@ impl Registry {
         if loaded.is_err() {
             self.memory.set_limit(before);
             models.values().for_each(|model| model.pin(false));
+            optional.iter().for_each(tokio::task::JoinHandle::abort);
         }
         loaded.map(drop)
     }
 
-    /// Whether a model that failed to load may load when the daemon is started again.
+    /// Whether a required model that failed to load may load when the daemon is started again.
     #[must_use]
     pub fn may_load_later(&self) -> bool {
-        self.models().values().any(|model| model.lifecycle.may_load_later())
+        self.models().values().any(|model| model.policy().is_awaited() && model.lifecycle.may_load_later())
     }
 
     /// `NotReady`, with every reason, until each required model can serve.
@@ -235,10 +230,16 @@ impl Registry {
         metrics
     }
 
-    /// The sign of life of each model that gives one.
+    /// The sign of life of each model that gives one. What computes a lazy one's answers may end: it is loaded anew when
+    /// somebody asks for it.
     #[must_use]
     pub fn heartbeats(&self) -> Vec<(Arc<str>, Heartbeat)> {
         let models = self.models();
-        models.iter().filter_map(|(id, model)| Some((Arc::clone(id), model.heartbeat()?))).collect()
+        let counts = |model: &Model| !model.is_lazy() || model.backend().readiness() == Readiness::Ready;
+        models
+            .iter()
+            .filter(|(_, model)| counts(model))
+            .filter_map(|(id, model)| Some((Arc::clone(id), model.heartbeat()?)))
+            .collect()
     }
 }

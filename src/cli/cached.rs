@@ -52,7 +52,8 @@ impl Wanted {
         let served = loaded.config.served();
         let of_configuration = |id: &str| hub_id(id, served.get(id)?);
         let ids: Vec<HubId> = if self.ids.is_empty() {
-            let local = served.iter().filter(|(_, config)| config.backend == Kind::Candle);
+            let local =
+                served.iter().filter(|(_, config)| config.backend == Kind::Candle && config.base().is_none());
             local.filter_map(|(id, _)| of_configuration(id)).collect()
         } else {
             let read =

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use indexmap::IndexMap;
 
 use super::{Failure, Options, cached};
 use crate::{
@@ -55,7 +56,11 @@ impl Wanted {
     pub(super) fn inspect(&self, loaded: &Loaded) -> Result<String, Failure> {
         let served = loaded.config.served();
         let budget = loaded.config.memory_budget.map(|budget| budget.0);
-        let look = |id: Option<&str>, config: &Config| look(id, config, budget);
+        let look = |id: Option<&str>, config: &Config| {
+            let adapters = served.iter().filter(|(_, other)| id.is_some() && other.base() == id);
+            let adapters = adapters.map(|(id, config)| (id.clone(), config.clone())).collect();
+            look(id, config, &adapters, budget)
+        };
         let reports = match &self.path {
             None => {
                 let local = served
@@ -88,12 +93,17 @@ impl Wanted {
     }
 }
 
-fn look(id: Option<&str>, config: &Config, budget: Option<u64>) -> Result<Report, Failure> {
+fn look(
+    id: Option<&str>,
+    config: &Config,
+    adapters: &IndexMap<String, Config>,
+    budget: Option<u64>,
+) -> Result<Report, Failure> {
     if let (Some(id), Some(base)) = (id, config.base()) {
         return Err(Failure::Model(format!("'{id}' is an adapter of '{base}', which can be looked at")));
     }
     let path = locate(id, config).map_err(|absent| Failure::NoInput(told(&absent, id)))?;
-    inspect(id, &path, config, budget).map_err(|reason| {
+    inspect(id, &path, config, adapters, budget).map_err(|reason| {
         Failure::Model(match id {
             Some(id) => format!("the model '{id}' cannot be served: {reason}"),
             None => reason,

@@ -164,6 +164,11 @@ impl Check<'_> {
         let only = Some(&config.model).filter(|model| config.models.is_empty() && model.base().is_some());
         if only.is_some() {
             self.report(&["candle", "base"], "belongs into the table of a model, beside that of the base");
+        } else if config.models.is_empty()
+            && config.model.backend == backend::Kind::Candle
+            && config.model.candle.adapter.is_some()
+        {
+            self.report(&["candle", "adapter"], "belongs into the table of a model, beside that of the base");
         }
         for (id, model) in config.models.iter().filter(|(_, model)| model.backend == backend::Kind::Candle) {
             let at = |keys: &[&'static str]| [&["models", id.as_str()], keys].concat();

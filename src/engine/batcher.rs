@@ -40,8 +40,10 @@ pub type Vectors = oneshot::Receiver<Result<Vec<Vec<f32>>, Failure>>;
 /// The batcher at one moment. Counters only grow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct BatcherStats {
-    /// Batches that were begun: the heartbeat.
+    /// Batches that were begun.
     pub steps: u64,
+    /// Grows with each layer that a batch went through: the heartbeat.
+    pub beats: u64,
     /// A batch is under way.
     pub stepping: bool,
     /// Texts whose turn has not come.
@@ -54,6 +56,7 @@ pub struct BatcherStats {
 #[derive(Debug, Default)]
 struct Counters {
     steps: AtomicU64,
+    beats: AtomicU64,
     stepping: AtomicBool,
     waiting: AtomicU64,
     tokens_run: AtomicU64,
@@ -148,9 +151,10 @@ impl Batcher {
 
     #[must_use]
     pub fn stats(&self) -> BatcherStats {
-        let Counters { steps, stepping, waiting, tokens_run, vectors } = &*self.counters;
+        let Counters { steps, beats, stepping, waiting, tokens_run, vectors } = &*self.counters;
         BatcherStats {
             steps: steps.load(Relaxed),
+            beats: beats.load(Relaxed),
             stepping: stepping.load(Relaxed),
             waiting: waiting.load(Relaxed),
             tokens_run: tokens_run.load(Relaxed),
@@ -242,6 +246,7 @@ impl Runner {
         let counters = Arc::clone(&self.counters);
         counters.stepping.store(true, Relaxed);
         add(&counters.steps, 1);
+        add(&counters.beats, 1);
         set(&counters.waiting, self.jobs.iter().map(|job| job.texts.len()).sum());
         let made = self.encode(&texts);
         add(&counters.tokens_run, texts.iter().map(|text| text.tokens.len()).sum());
@@ -270,7 +275,8 @@ impl Runner {
     fn encode(&mut self, texts: &[Text]) -> Result<Vec<Vec<f32>>, Failure> {
         let sequences: Vec<Sequence<'_>> = texts.iter().map(Text::sequence).collect();
         // Sound: a model keeps nothing from one batch to the next but the room for it.
-        let made = catch_unwind(AssertUnwindSafe(|| self.model.encode(&sequences)));
+        let alive = || add(&self.counters.beats, 1);
+        let made = catch_unwind(AssertUnwindSafe(|| self.model.encode(&sequences, &alive)));
         match made {
             Ok(Ok(vectors)) if vectors.len() == texts.len() => Ok(vectors),
             Ok(Ok(vectors)) => {

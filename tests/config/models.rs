@@ -142,6 +142,8 @@ fn an_adapter_has_a_base_and_nothing_that_is_the_bases() {
         let poet = format!("candle.base = 'plain'\ncandle.adapter = 'p'\n{key}");
         assert_has(&place(&poet).problems(), &["etc.toml: ", &told]);
     }
+    let of_nothing = Place::new().etc("backend = 'candle'\ncandle.source = 's'\ncandle.adapter = 'b'");
+    assert_has(&of_nothing.problems(), &["etc.toml: candle.adapter: belongs into the table of a model"]);
     let alone = Place::new().etc("backend = 'candle'\ncandle.base = 'a'\ncandle.adapter = 'b'");
     assert_has(&alone.problems(), &["etc.toml: candle.base: belongs into the table of a model"]);
 }

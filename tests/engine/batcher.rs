@@ -11,6 +11,7 @@ use crate::answers::block_on;
 
 const VOCABULARY: usize = 100;
 const CONTEXT: usize = 64;
+const LAYERS: u64 = 3;
 const PANIC: u32 = 98;
 const FAIL: u32 = 99;
 
@@ -25,7 +26,11 @@ impl Encode for Fake {
         &self.shape
     }
 
-    fn encode(&mut self, sequences: &[Sequence<'_>]) -> Result<Vec<Vec<f32>>, ForwardError> {
+    fn encode(
+        &mut self,
+        sequences: &[Sequence<'_>],
+        alive: &dyn Fn(),
+    ) -> Result<Vec<Vec<f32>>, ForwardError> {
         if let Some((entered, go)) = &self.gate {
             entered.send(sequences.iter().map(|sequence| sequence.tokens.len()).collect()).unwrap();
             go.recv().unwrap();
@@ -35,6 +40,7 @@ impl Encode for Fake {
         if any(FAIL) {
             return Err(ForwardError("no more of these".to_owned()));
         }
+        (0..LAYERS).for_each(|_| alive());
         Ok(sequences.iter().map(vector).collect())
     }
 }
@@ -92,6 +98,7 @@ fn each_text_has_its_vector_in_its_place() {
     let stats = batcher.stats();
     assert_eq!((stats.tokens_run, stats.vectors, stats.waiting), ((1..30).sum(), 29, 0));
     assert!(stats.steps > 10 && stats.steps < 29, "{stats:?}");
+    assert_eq!(stats.beats, stats.steps * (1 + LAYERS), "a sign of life with each layer");
 }
 
 #[test]

@@ -72,7 +72,7 @@ impl Case {
 
     fn encode(&self, model: &mut dyn Encode) -> Vec<Vec<f32>> {
         let sequences: Vec<Sequence<'_>> = self.sequences.iter().map(Tokens::sequence).collect();
-        model.encode(&sequences).unwrap()
+        model.encode(&sequences, &|| ()).unwrap()
     }
 
     /// Vectors of all sequences by this pooling.
@@ -175,7 +175,7 @@ fn a_prompt_may_be_left_out_of_the_pooling() {
         let directory = tempdir().unwrap();
         case.write_modules(directory.path(), &pooling, &[]);
         let mut model = model::open(directory.path()).unwrap().load_encoder(&Options::default()).unwrap();
-        model.encode(&[Sequence { prompt, ..tokens.sequence() }]).unwrap().remove(0)
+        model.encode(&[Sequence { prompt, ..tokens.sequence() }], &|| ()).unwrap().remove(0)
     };
     // The third row alone is what the first is once two are left out.
     let first = json!({ "pooling_mode": "cls", "include_prompt": false });
@@ -222,7 +222,7 @@ fn a_dense_layer_and_a_norm_follow_where_the_files_have_them() {
     let shorter: Vec<Vec<f32>> = expected.iter().map(|vector| vector[..5].to_vec()).collect();
     let sequences: Vec<Sequence<'_>> =
         case.sequences.iter().map(|tokens| Sequence { dimensions: Some(5), ..tokens.sequence() }).collect();
-    assert!(difference(&model.encode(&sequences).unwrap(), &normalised(&shorter)) < 1e-5);
+    assert!(difference(&model.encode(&sequences, &|| ()).unwrap(), &normalised(&shorter)) < 1e-5);
 }
 
 #[test]
@@ -239,7 +239,7 @@ fn the_same_bits_alone_in_a_crowd_on_any_number_of_threads_and_every_instruction
                 let mut model = model::open(directory.path()).unwrap().load_encoder(&options).unwrap();
                 let mut alone = Vec::new();
                 for tokens in &case.sequences {
-                    alone.push(bits(&model.encode(&[tokens.sequence()]).unwrap()[0]));
+                    alone.push(bits(&model.encode(&[tokens.sequence()], &|| ()).unwrap()[0]));
                 }
                 let crowd: Vec<Vec<u32>> = case.encode(&mut *model).iter().map(|v| bits(v)).collect();
                 let what = format!("{} {} {threads} threads", case.name, isa.name());
@@ -336,12 +336,12 @@ fn a_batch_that_does_not_fit_is_refused_and_the_model_stays_usable() {
             Sequence { tokens: &[128], ..right },
             Sequence { dimensions: Some(65), ..right },
         ] {
-            assert!(model.encode(&[right, wrong]).is_err(), "{name}");
+            assert!(model.encode(&[right, wrong], &|| ()).is_err(), "{name}");
         }
         if name == "bert" {
-            assert!(model.encode(&[Sequence { types: &[2], ..right }]).is_err());
+            assert!(model.encode(&[Sequence { types: &[2], ..right }], &|| ()).is_err());
         }
-        let again = model.encode(&[right]).unwrap();
+        let again = model.encode(&[right], &|| ()).unwrap();
         assert!(again[0].iter().all(|x| x.is_finite()));
     }
 }

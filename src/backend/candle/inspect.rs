@@ -6,10 +6,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use indexmap::IndexMap;
 use serde::Serialize;
 
 use super::{
     Settings,
+    adapted::Wanted,
     fingerprint::{self, Fingerprint},
     loading::Measured,
     opened::Opened,
@@ -113,8 +115,8 @@ pub fn hub_id(id: &str, config: &crate::backend::Config) -> Option<HubId> {
     }
 }
 
-/// Looks at the model at `path` as it would be served with `config`. `budget` is what all models may take together, in
-/// bytes.
+/// Looks at the model at `path` as it would be served with `config` and these adapters, by their ids. `budget` is what all
+/// models may take together, in bytes.
 ///
 /// # Errors
 /// Why it could not be served.
@@ -122,12 +124,15 @@ pub fn inspect(
     id: Option<&str>,
     path: &Path,
     config: &crate::backend::Config,
+    adapters: &IndexMap<String, crate::backend::Config>,
     budget: Option<u64>,
 ) -> Result<Report, String> {
     let settings = Settings::of(config);
+    let adapters: Vec<_> = adapters.iter().map(|(id, config)| Wanted::new(id, config)).collect();
     let config = &config.candle;
     let lacking = |error: model::LoadError| error.to_string();
-    let Measured { opened, options, footprint, .. } = Measured::new(path.to_owned(), config, &[], budget)?;
+    let Measured { opened, options, footprint, .. } =
+        Measured::new(path.to_owned(), config, &adapters, budget)?;
     let Opened { model: opened, words, files } = opened;
     let summary = opened.summary(&options).map_err(lacking)?;
     let needs = opened.memory(&options).map_err(lacking)?;

@@ -69,7 +69,15 @@ impl Measured {
         }
         opened.model = adapted::open(opened.model, adapters)?;
         let memory = opened.model.memory(&options).map_err(lacking)?;
-        let context_length = opened.model.summary(&options).map_err(lacking)?.context_length;
+        let summary = opened.model.summary(&options).map_err(lacking)?;
+        let context_length = summary.context_length;
+        if summary.pooling.is_some() && !source.join("modules.json").exists() {
+            let pooling = summary.pooling.as_deref().unwrap_or_default();
+            tracing::warn!(
+                source = %source.display(),
+                "there is no modules.json, which says how vectors are made: {pooling}"
+            );
+        }
         let batch = u64::from(config.max_batch_tokens);
         let (kv_cache, rows) = match task {
             Task::Generate => {

@@ -139,6 +139,8 @@ pub struct Candle {
     progress: Progress,
     /// It could not be downloaded, and may be later.
     later: AtomicBool,
+    /// Held while it loads, also by a load that nobody waits for any more.
+    loading: Arc<tokio::sync::Mutex<()>>,
 }
 
 /// How far the loading is, in words.
@@ -208,6 +210,7 @@ impl Candle {
             served: OnceLock::new(),
             progress: Arc::new(ArcSwap::from_pointee("loading".to_owned())),
             later: AtomicBool::new(false),
+            loading: Arc::default(),
         }
     }
 
@@ -328,13 +331,17 @@ impl Backend for Candle {
         let (config, settings, created) = (self.config.clone(), self.settings.clone(), self.unloaded.created);
         let (progress, adapters) = (Arc::clone(&self.progress), self.adapters.clone());
         let measured = self.measured.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let lock = Arc::clone(&self.loading);
         async move {
+            let lock = lock.lock_owned().await;
             progress.store(Arc::new("loading".to_owned()));
             let measured = measured.ok_or_else(|| "its headers have not been read".to_owned())?;
             let loading = tokio::task::spawn_blocking(move || {
-                Served::load(measured, &config, &settings, &adapters, created, &progress)
+                // The lock is let go after what was loaded, should nobody take that.
+                (Served::load(measured, &config, &settings, &adapters, created, &progress), lock)
             });
-            let served = loading.await.map_err(|error| error.to_string())??;
+            let (served, _lock) = loading.await.map_err(|error| error.to_string())?;
+            let served = served?;
             // Loaded once; a second call has nothing to add.
             let _ = self.served.set(served);
             Ok(())
@@ -344,6 +351,7 @@ impl Backend for Candle {
 
     fn close(&self) -> BoxFuture<'_, ()> {
         async move {
+            let _lock = self.loading.lock().await;
             match self.served.get() {
                 None => {}
                 Some(Served::Generator(loaded)) => {
@@ -414,7 +422,10 @@ impl Backend for Candle {
 
 impl Tokenizer for Candle {
     fn tokenize(&self, prompt: &PromptText) -> Result<Vec<u32>, Error> {
-        prepare::ids(self.served()?.tokenizer(), prompt)
+        match self.served()? {
+            Served::Generator(loaded) => loaded.tokenize(prompt),
+            Served::Encoder(encoder) => encoder.tokens(prompt),
+        }
     }
 
     fn tokenize_chat(&self, chat: &Chat) -> Result<Vec<u32>, Error> {

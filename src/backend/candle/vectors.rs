@@ -61,6 +61,12 @@ impl Prompts {
         }
     }
 
+    /// The text that the model sees.
+    fn put(&self, prompt: &str, text: &str) -> String {
+        let text = format!("{prompt}{text}");
+        if self.lower_case { text.to_lowercase() } else { text }
+    }
+
     /// The prompt of this name; without a name, the default.
     fn find(&self, name: Option<&str>) -> Result<&str, Error> {
         let Some(name) = name.or(self.default.as_deref()) else { return Ok("") };
@@ -109,6 +115,17 @@ impl Encoder {
         Ok(Scores { scores, prompt_tokens })
     }
 
+    /// The tokens that the model would see of a text.
+    pub(super) fn tokens(&self, prompt: &PromptText) -> Result<Vec<u32>, Error> {
+        match prompt {
+            PromptText::Text(text) if self.task == Task::Embed => {
+                let text = self.prompts.put(self.prompts.find(None)?, text);
+                prepare::ids(&self.tokenizer, &PromptText::Text(text))
+            }
+            prompt => prepare::ids(&self.tokenizer, prompt),
+        }
+    }
+
     /// One vector of one token.
     pub(super) async fn warm_up(&self) -> Result<(), Error> {
         self.vectors(vec![Text { tokens: vec![0], ..Text::default() }]).await.map(drop)
@@ -140,10 +157,7 @@ impl Encoder {
         let text = |input: &PromptText| -> Result<Text, Error> {
             let mut text = match input {
                 PromptText::Text(text) => {
-                    let mut text = format!("{prompt}{text}");
-                    if self.prompts.lower_case {
-                        text = text.to_lowercase();
-                    }
+                    let text = self.prompts.put(prompt, text);
                     let encoded = self.tokenizer.encode_whole(&text, None, longest)?;
                     Text { tokens: encoded.ids, types: encoded.types, prompt: prompt_length, dimensions }
                 }
@@ -202,7 +216,7 @@ impl Encoder {
 
     /// Tokens that a prompt takes at the beginning of a text: without the special ones behind it.
     fn prompt_length(&self, prompt: &str) -> Result<usize, Error> {
-        let ids = self.tokenizer.encode(prompt, true)?;
+        let ids = self.tokenizer.encode(&self.prompts.put(prompt, ""), true)?;
         let behind = ids.iter().rev().take_while(|id| self.tokenizer.is_special(**id)).count();
         Ok(ids.len() - behind)
     }
@@ -223,7 +237,7 @@ impl Encoder {
     pub(super) fn heartbeat(&self) -> Heartbeat {
         let stats = self.batcher.stats();
         let busy = stats.stepping || stats.waiting > 0 || self.batcher.is_stopped();
-        Heartbeat { steps: stats.steps, busy }
+        Heartbeat { steps: stats.beats, busy }
     }
 
     pub(super) fn metrics(&self) -> Vec<Metric> {

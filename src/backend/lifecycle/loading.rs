@@ -2,7 +2,10 @@
 
 use std::sync::{Arc, atomic::Ordering::Relaxed};
 
-use tokio::time::Instant;
+use tokio::{
+    runtime::Handle,
+    time::{Instant, sleep},
+};
 
 use super::{Phase, occupancy::Waiter};
 use crate::backend::{memory::Share, model::Model};
@@ -52,42 +55,59 @@ impl Model {
         }
     }
 
+    /// Loads it, and tries again as long as it fails of what may pass by itself and is still served.
+    pub(in crate::backend) async fn load_in_time(self: Arc<Self>) {
+        let (id, mut model) = (Arc::clone(self.id()), self);
+        while let Err(error) = model.load().await {
+            let Some(pause) = model.lifecycle.pause_of_a_temporary_failure() else {
+                tracing::error!(model = &*id, %error, "the model {id} cannot be served: {error}");
+                return;
+            };
+            tracing::warn!(model = &*id, %error, "the model {id} cannot be loaded: {error}; tried again in {pause:?}");
+            let weak = Arc::downgrade(&model);
+            drop(model);
+            sleep(pause).await;
+            let Some(still_served) = weak.upgrade() else { return };
+            model = still_served;
+            model.lifecycle.forget_failure();
+        }
+    }
+
     /// From `Loading` to what comes of it.
     pub(super) async fn bring_up(self: &Arc<Self>) {
-        let unfinished = Unfinished(self);
+        let mut unfinished = Unfinished { model: self, share: None };
         let begun = Instant::now();
-        let attempt = tokio::select! {
-            biased;
-            room = self.find_room() => match room {
-                Ok(share) => match self.fill().await {
-                    Ok(()) => Attempt::Loaded(share),
-                    Err(reason) => {
-                        let old = self.lifecycle.renew();
-                        old.close().await;
-                        drop(share);
-                        Attempt::Failed(Failure { reason, temporary: old.may_load_later() })
+        let outcome = match self.backend().footprint(self.lifecycle.memory.limit()).await {
+            // Waiting for memory is given up with its last waiter; what was begun before and after goes on.
+            Ok(footprint) => tokio::select! {
+                biased;
+                share = self.lifecycle.memory.reserve(self, &footprint) => match share {
+                    Ok(share) => {
+                        self.lifecycle.state().phase = Phase::Loading(Some(share.bytes()));
+                        unfinished.share = Some(share);
+                        self.fill().await.map_err(Some)
                     }
+                    Err(reason) => Err(Some(reason)),
                 },
-                Err(reason) => {
-                    let temporary = self.lifecycle.renew().may_load_later();
-                    Attempt::Failed(Failure { reason, temporary })
-                }
+                () = self.abandoned() => Err(None),
             },
-            () = self.abandoned() => {
-                self.lifecycle.renew();
-                Attempt::Abandoned
+            Err(reason) => Err(Some(reason)),
+        };
+        let attempt = match (outcome, unfinished.share.take()) {
+            (Ok(()), Some(share)) => Attempt::Loaded(share),
+            (outcome, share) => {
+                unfinished.share = share;
+                let old = self.lifecycle.renew();
+                old.close().await;
+                unfinished.share = None;
+                match outcome.err().flatten() {
+                    Some(reason) => Attempt::Failed(Failure { reason, temporary: old.may_load_later() }),
+                    None => Attempt::Abandoned,
+                }
             }
         };
         std::mem::forget(unfinished);
         self.settle(attempt, begun);
-    }
-
-    async fn find_room(self: &Arc<Self>) -> Result<Share, String> {
-        let memory = &self.lifecycle.memory;
-        let footprint = self.backend().footprint(memory.limit()).await?;
-        let share = memory.reserve(self, &footprint).await?;
-        self.lifecycle.state().phase = Phase::Loading(Some(share.bytes()));
-        Ok(share)
     }
 
     async fn fill(&self) -> Result<(), String> {
@@ -147,12 +167,24 @@ impl Model {
 }
 
 /// A load under way. Dropped, the load was cut short: by a panic, or with the task that it ran in.
-struct Unfinished<'a>(&'a Arc<Model>);
+struct Unfinished<'a> {
+    model: &'a Arc<Model>,
+    share: Option<Share>,
+}
 
 impl Drop for Unfinished<'_> {
     fn drop(&mut self) {
-        self.0.lifecycle.renew();
-        self.0.settle(
+        let old = self.model.lifecycle.renew();
+        let share = self.share.take();
+        if let Ok(runtime) = Handle::try_current() {
+            // What was begun may go on for a while, and has its memory until it ends.
+            runtime.spawn(async move {
+                old.close().await;
+                drop(old);
+                drop(share);
+            });
+        }
+        self.model.settle(
             if std::thread::panicking() {
                 let reason = "loading it panicked".to_owned();
                 Attempt::Failed(Failure { reason, temporary: false })

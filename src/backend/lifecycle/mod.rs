@@ -162,6 +162,20 @@ impl Lifecycle {
         matches!(self.state().phase, Phase::Failed { .. })
     }
 
+    /// When it may be tried again, where it failed of what may pass by itself.
+    fn pause_of_a_temporary_failure(&self) -> Option<Duration> {
+        let state = self.state();
+        matches!(state.phase, Phase::Failed { temporary: true, .. }).then(|| state.pause())
+    }
+
+    /// Lets the next one try who asks.
+    fn forget_failure(&self) {
+        let mut state = self.state();
+        if matches!(state.phase, Phase::Failed { .. }) {
+            state.phase = Phase::Unloaded;
+        }
+    }
+
     /// Whether it failed of what may pass by itself.
     pub(super) fn may_load_later(&self) -> bool {
         matches!(self.state().phase, Phase::Failed { temporary: true, .. })

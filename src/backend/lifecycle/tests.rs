@@ -40,8 +40,15 @@ struct Stage {
     attempts: AtomicUsize,
     fails: AtomicBool,
     dead: AtomicBool,
+    /// What fails may pass by itself.
+    temporary: AtomicBool,
     /// A load waits until it may end.
     slow: Option<Semaphore>,
+    /// As a download does.
+    far: Option<Semaphore>,
+    /// What loads in vain ends when it may.
+    stubborn: Option<Semaphore>,
+    measured: AtomicUsize,
 }
 
 struct Pretended {
@@ -65,7 +72,14 @@ impl Backend for Pretended {
     }
 
     fn footprint(&self, _: Option<u64>) -> BoxFuture<'_, Result<Footprint, String>> {
-        async { Ok(Footprint { weights: self.bytes, ..Footprint::default() }) }.boxed()
+        async {
+            self.stage.measured.fetch_add(1, SeqCst);
+            if let Some(far) = &self.stage.far {
+                far.acquire().await.unwrap().forget();
+            }
+            Ok(Footprint { weights: self.bytes, ..Footprint::default() })
+        }
+        .boxed()
     }
 
     fn load(&self) -> BoxFuture<'_, Result<(), String>> {
@@ -94,9 +108,16 @@ impl Backend for Pretended {
     fn close(&self) -> BoxFuture<'_, ()> {
         async {
             tokio::task::yield_now().await;
+            if let Some(stubborn) = &self.stage.stubborn {
+                stubborn.acquire().await.unwrap().forget();
+            }
             self.stage.loaded.lock().unwrap().remove(&self.id);
         }
         .boxed()
+    }
+
+    fn may_load_later(&self) -> bool {
+        self.stage.temporary.load(SeqCst)
     }
 
     fn tokenizer(&self) -> Option<&dyn Tokenizer> {
@@ -330,6 +351,76 @@ async fn a_model_that_was_replaced_gives_its_memory_back_with_its_last_request()
     assert_eq!(stage.loaded(), ["a"]);
     drop(last);
     timeout(LONG, waiting).await.unwrap().unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_download_goes_on_when_nobody_waits_and_who_comes_next_joins_it() {
+    let stage = Stage { far: Some(Semaphore::new(0)), ..Stage::default() };
+    let stage = Arc::new(stage);
+    let model = model(&stage, "a", SIZE, &lazy());
+    timeout(Duration::from_millis(20), model.lease()).await.err().expect("nobody lets it end");
+    let next = tokio::spawn({
+        let model = Arc::clone(&model);
+        async move { lease(&model).await }
+    });
+    until("it waits", || model.lifecycle.state().waiters == 1).await;
+    stage.far.as_ref().unwrap().add_permits(1);
+    next.await.unwrap();
+    assert_eq!(stage.measured.load(SeqCst), 1, "fetched once");
+}
+
+#[tokio::test]
+async fn a_load_that_is_cut_short_has_its_memory_until_it_has_ended() {
+    let stage =
+        Stage { slow: Some(Semaphore::new(0)), stubborn: Some(Semaphore::new(0)), ..Stage::default() };
+    let stage = Arc::new(stage);
+    let model = model(&stage, "a", SIZE, &Config::default());
+    let load = tokio::spawn({
+        let model = Arc::clone(&model);
+        async move { model.load().await }
+    });
+    until("it loads", || stage.attempts.load(SeqCst) == 1).await;
+    load.abort();
+    assert!(load.await.unwrap_err().is_cancelled());
+    sleep(Duration::from_millis(10)).await;
+    assert_eq!(stage.memory.reserved(), SIZE, "what loads has not ended");
+    stage.stubborn.as_ref().unwrap().add_permits(1);
+    until("it is given back", || stage.memory.reserved() == 0).await;
+    assert!(!model.lifecycle.has_failed());
+}
+
+#[tokio::test]
+async fn what_fails_for_a_while_is_tried_again_and_what_fails_for_good_is_not() {
+    for temporary in [true, false] {
+        let stage = stage(SIZE);
+        stage.fails.store(true, SeqCst);
+        stage.temporary.store(temporary, SeqCst);
+        let optional = Config { required: false, ..Config::default() };
+        let (model, needed) =
+            (model(&stage, "a", SIZE, &optional), model(&stage, "b", SIZE, &Config::default()));
+        let loading = tokio::spawn(Arc::clone(&model).load_in_time());
+        until("it fails", || model.lifecycle.has_failed()).await;
+        needed.load().await.unwrap_err();
+        for model in [&model, &needed] {
+            assert_eq!(model.lifecycle.may_load_later(), temporary);
+        }
+        stage.fails.store(false, SeqCst);
+        timeout(LONG, loading).await.unwrap().unwrap();
+        assert_eq!(model.is_loaded(), temporary);
+    }
+}
+
+#[tokio::test]
+async fn nobody_tries_to_load_what_a_reload_has_replaced() {
+    let stage = stage(SIZE);
+    stage.fails.store(true, SeqCst);
+    stage.temporary.store(true, SeqCst);
+    let model = model(&stage, "a", SIZE, &Config::default());
+    let loading = tokio::spawn(Arc::clone(&model).load_in_time());
+    until("it fails", || model.lifecycle.has_failed()).await;
+    drop(model);
+    timeout(LONG, loading).await.unwrap().unwrap();
+    assert_eq!(stage.attempts.load(SeqCst), 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

@@ -20,7 +20,7 @@ impl Model {
             Phase::Unloading(bytes) => (*bytes, true),
             Phase::Unloaded | Phase::Loading(None) | Phase::Failed { .. } => return None,
         };
-        Some(Resident { bytes, used: state.used, leaves })
+        (bytes > 0).then_some(Resident { bytes, used: state.used, leaves })
     }
 
     /// Takes no new request for as long as it is held.

@@ -46,7 +46,7 @@ impl Download<'_> {
                 Err(error) => return Err(wrong(error.into())),
             }
             if !told {
-                let text = format!("waiting for another process, which downloads {}", remote.name);
+                let text = format!("waiting for another download of {}", remote.name);
                 self.progress.tell(News::Progress(&text));
                 told = true;
             }
@@ -155,7 +155,7 @@ fn link(blob: &Path, snapshot: &Path, name: &str) -> Result<(), Error> {
     if fs::read_link(&path).is_ok_and(|there| there == target) {
         return Ok(());
     }
-    let temporary = path.with_extension(format!("{}.tmp", std::process::id()));
+    let temporary = super::temporary(&path);
     let made = symlink(&target, &temporary).or_else(|error| match error.kind() {
         io::ErrorKind::AlreadyExists => {
             fs::remove_file(&temporary).and_then(|()| symlink(&target, &temporary))

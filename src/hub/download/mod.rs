@@ -11,6 +11,7 @@ mod progress;
 use std::{
     fs, io,
     path::{Path, PathBuf},
+    sync::atomic::{AtomicU64, Ordering},
 };
 
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -144,7 +145,7 @@ impl Download<'_> {
         if revision == self.commit || fs::read_to_string(&path).is_ok_and(|commit| commit == self.commit) {
             return Ok(());
         }
-        let temporary = path.with_extension(format!("{}.tmp", std::process::id()));
+        let temporary = temporary(&path);
         let written = path.parent().map_or(Ok(()), fs::create_dir_all);
         let written = written.and_then(|()| fs::write(&temporary, &self.commit));
         written.and_then(|()| fs::rename(&temporary, &path)).map_err(|error| Error::Io { path, error })
@@ -155,6 +156,13 @@ impl Download<'_> {
         made.and_then(|()| fs::OpenOptions::new().create(true).append(true).open(path).map(drop))
             .map_err(|error| Error::Io { path: path.to_owned(), error })
     }
+}
+
+/// A name beside `path` that nobody else takes, in this process or another.
+fn temporary(path: &Path) -> PathBuf {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    path.with_extension(format!("{}.{number}.tmp", std::process::id()))
 }
 
 /// Tells programs for backups that this is a cache (bford.info/cachedir).

@@ -47,7 +47,7 @@ impl Embedder {
     }
 
     /// Final states of all rows in `scratch.x`.
-    fn run(&mut self, chunks: &[Chunk<'_>]) {
+    fn run(&mut self, chunks: &[Chunk<'_>], alive: &dyn Fn()) {
         let Self { decoder, cache, blocks, .. } = self;
         let needed = chunks.iter().map(|chunk| chunk.blocks.len()).sum::<usize>();
         if needed > *blocks {
@@ -62,6 +62,7 @@ impl Embedder {
             let cache =
                 cache.insert(fitting.unwrap_or_else(|| KvLayer::new(KvType::F32, *blocks, heads, dim)));
             layer.forward(&decoder.cpu, cache, &decoder.rotary, &places, &mut decoder.scratch);
+            alive();
         }
         if let Some(norm) = &decoder.norm {
             norm.apply_in_place(&decoder.cpu, &mut decoder.scratch.x);
@@ -74,7 +75,11 @@ impl Encode for Embedder {
         &self.shape
     }
 
-    fn encode(&mut self, sequences: &[Sequence<'_>]) -> Result<Vec<Vec<f32>>, ForwardError> {
+    fn encode(
+        &mut self,
+        sequences: &[Sequence<'_>],
+        alive: &dyn Fn(),
+    ) -> Result<Vec<Vec<f32>>, ForwardError> {
         let rows = self.shape.rows(sequences)?;
         let mut next = 0;
         let blocks: Vec<Vec<u32>> = rows
@@ -96,7 +101,7 @@ impl Encode for Embedder {
                 adapter: None,
             })
             .collect();
-        self.run(&chunks);
+        self.run(&chunks, alive);
         Ok(self.pooler.vectors(&self.decoder.cpu, &self.decoder.scratch.x, &rows, sequences))
     }
 }

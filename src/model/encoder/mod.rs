@@ -116,7 +116,7 @@ impl Encoder {
     }
 
     /// Final rows of all sequences in `scratch.x`.
-    fn forward(&mut self, sequences: &[Sequence<'_>], rows: &[Range<usize>]) {
+    fn forward(&mut self, sequences: &[Sequence<'_>], rows: &[Range<usize>], alive: &dyn Fn()) {
         let count = rows.last().map_or(0, |last| last.end);
         let Self { cpu, embedding, rotary, scratch, .. } = self;
         scratch.x.resize(count * embedding.hidden);
@@ -136,6 +136,7 @@ impl Encoder {
         }
         for layer in &self.layers {
             layer.forward(cpu, rows, rotary, self.bias.as_ref(), scratch);
+            alive();
         }
         if let Some(norm) = &self.norm {
             norm.apply_in_place(cpu, &mut scratch.x);
@@ -179,14 +180,18 @@ impl Encode for Encoder {
         &self.shape
     }
 
-    fn encode(&mut self, sequences: &[Sequence<'_>]) -> Result<Vec<Vec<f32>>, ForwardError> {
+    fn encode(
+        &mut self,
+        sequences: &[Sequence<'_>],
+        alive: &dyn Fn(),
+    ) -> Result<Vec<Vec<f32>>, ForwardError> {
         let rows = self.shape.rows(sequences)?;
         let types = self.embedding.types.as_ref().map_or(1, |types| types.shape[0]);
         let known = |kind: &&u32| types > 1 && **kind as usize >= types;
         if let Some(kind) = sequences.iter().flat_map(|sequence| sequence.types).find(known) {
             return Err(ForwardError(format!("token type {kind} of {types}")));
         }
-        self.forward(sequences, &rows);
+        self.forward(sequences, &rows, alive);
         let x = &self.scratch.x;
         Ok(match &self.output {
             Output::Pooled(pooler) => pooler.vectors(&self.cpu, x, &rows, sequences),
