@@ -77,7 +77,11 @@ pub fn start(config: &Config) -> Result<Level, Error> {
     let stderr = std::io::stderr;
     let plain = tracing_subscriber::fmt::layer().with_writer(stderr);
     let started = match chosen(config.format) {
-        Format::Auto | Format::Json => registry.with(plain.json().flatten_event(true)).try_init(),
+        Format::Auto | Format::Json => {
+            // There are no spans to look up for each line.
+            let json = plain.json().flatten_event(true).with_current_span(false).with_span_list(false);
+            registry.with(json).try_init()
+        }
         Format::Human => registry.with(plain.with_ansi(stderr().is_terminal()).with_target(false)).try_init(),
         Format::Journald => {
             // Without a prefix the fields are MODEL=, KEY=, REQUEST_ID=, as people filter by.

@@ -7,7 +7,7 @@
     reason = "the innermost loop goes without bounds checks, and tasks write one output together"
 )]
 
-use std::{hint::black_box, ops::Range};
+use std::{hint::black_box, ops::Range, slice};
 
 use crate::kernels::{
     dtype::Element,
@@ -15,6 +15,9 @@ use crate::kernels::{
     simd::{LANES, Simd},
     split::Split,
 };
+
+/// Steps that weights are fetched before they are needed.
+const AHEAD: usize = 8;
 
 /// The columns of a group of panels, for some rows of `x`.
 pub(super) struct Columns<'a, T> {
@@ -99,8 +102,18 @@ impl<T: Element> Columns<'_, T> {
         let x: [&[f32]; R] = std::array::from_fn(|r| black_box(&self.x[(row + r) * k..(row + r + 1) * k]));
         let weights: [&[[T; LANES]]; P] =
             std::array::from_fn(|p| &self.panels[(panel + p) * k..(panel + p + 1) * k]);
+        // Of no length: where they begin is all that matters.
+        // SAFETY: no byte is read.
+        let lines: [&[u8]; P] =
+            weights.map(|panel| unsafe { slice::from_raw_parts(panel.as_ptr().cast(), 0) });
         let mut sums = [[s.splat(0.0); P]; R];
         for i in 0..k {
+            if S::WIDE && R > 1 {
+                // A panel is in the second cache: this many steps sooner.
+                for line in lines {
+                    s.prefetch(line, (i + AHEAD) * size_of::<[T; LANES]>());
+                }
+            }
             let mut step = [s.splat(0.0); P];
             for p in 0..P {
                 // SAFETY: each slice has `k` elements.
@@ -124,12 +137,14 @@ impl<T: Element> Columns<'_, T> {
     #[inline(always)]
     fn finish<S: Simd>(&self, s: S, row: usize, panel: usize, sum: S::Lanes) {
         let columns = self.first + panel * LANES..self.first + ((panel + 1) * LANES).min(self.n);
-        let sum = match self.bias {
-            None => sum,
-            Some(bias) => s.add(sum, s.load_part(&bias[columns.clone()])),
-        };
+        let bias = self.bias.map(|bias| &bias[columns.clone()]);
         // SAFETY: a panel belongs to one task, and its columns of a row to one tile.
         let out = unsafe { self.out.part(row * self.width + columns.start..row * self.width + columns.end) };
-        s.store_part(sum, out);
+        if let Ok(out) = <&mut [f32; LANES]>::try_from(&mut *out) {
+            let bias = bias.and_then(|bias| bias.try_into().ok());
+            s.store(bias.map_or(sum, |bias| s.add(sum, s.load(bias))), out);
+        } else {
+            s.store_part(bias.map_or(sum, |bias| s.add(sum, s.load_part(bias))), out);
+        }
     }
 }
