@@ -362,6 +362,26 @@ pub enum Truncate {
     To(u32),
 }
 
+impl Truncate {
+    /// The number of tokens, for a model that takes up to `limit`.
+    ///
+    /// # Errors
+    /// When that is more than it takes.
+    pub fn within(self, limit: usize) -> Result<usize, Error> {
+        match self {
+            Self::ToModel => Ok(limit),
+            Self::To(wanted) if wanted as usize <= limit => Ok(wanted as usize),
+            Self::To(wanted) => {
+                let message = format!(
+                    "Texts can be cut to up to {limit} tokens, as many as this model takes, not to {wanted}. \
+                     -1 means as many as it takes."
+                );
+                Err(Error::invalid("truncate_prompt_tokens", message))
+            }
+        }
+    }
+}
+
 /// A vector for each input, in the inputs' order.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Embeddings {

@@ -80,10 +80,10 @@ impl V1 {
         body: WireJson<CreateChatCompletionRequest>,
     ) -> Answer<Chat> {
         let exchange = super::exchange(request)?;
-        let (id, model) = self.model(&body.0.model, &exchange)?;
+        let named = self.model(&body.0.model, &exchange)?;
         let (request, delivery) = chat::convert(body.0)?;
-        let slot = admitted.turn(model.lease()).await?;
-        let head = Head::new("chatcmpl-", &id, &slot.backend().card().fingerprint);
+        let slot = admitted.turn(named.lease()).await?;
+        let head = Head::new("chatcmpl-", &named.id, &slot.backend().card().fingerprint);
         let choices = request.choices;
         let events = slot.backend().generate(request).await.map_err(ApiError::from)?;
         if delivery.stream {
@@ -109,10 +109,10 @@ impl V1 {
         body: WireJson<CreateCompletionRequest>,
     ) -> Answer<Completion> {
         let exchange = super::exchange(request)?;
-        let (id, model) = self.model(&body.0.model, &exchange)?;
+        let named = self.model(&body.0.model, &exchange)?;
         let (requests, delivery) = completions::convert(body.0)?;
-        let slot = admitted.turn(model.lease()).await?;
-        let head = Head::new("cmpl-", &id, &slot.backend().card().fingerprint);
+        let slot = admitted.turn(named.lease()).await?;
+        let head = Head::new("cmpl-", &named.id, &slot.backend().card().fingerprint);
         let each = requests.first().map_or(1, |request| request.choices);
         let choices = each * u32::try_from(requests.len()).unwrap_or(u32::MAX);
         let mut generations = Vec::with_capacity(requests.len());
@@ -141,13 +141,13 @@ impl V1 {
         body: WireJson<CreateEmbeddingRequest>,
     ) -> Answer<Json<CreateEmbeddingResponse>> {
         let exchange = super::exchange(request)?;
-        let (id, model) = self.model(&body.0.model, &exchange)?;
+        let named = self.model(&body.0.model, &exchange)?;
         let (request, format) = embeddings::convert(body.0)?;
-        let slot = admitted.turn(model.lease()).await?;
+        let slot = admitted.turn(named.lease()).await?;
         let made =
             slot.backend().embed(request).await.map_err(|error| ApiError::from(error.within("input")))?;
         exchange.counted(made.prompt_tokens);
-        Ok(Reply::json(&embeddings::respond(made, &id, format))?)
+        Ok(Reply::json(&embeddings::respond(made, &named.id, format))?)
     }
 
     /// Rerank
@@ -161,13 +161,13 @@ impl V1 {
         body: WireJson<CreateRerankRequest>,
     ) -> Answer<Json<CreateRerankResponse>> {
         let exchange = super::exchange(request)?;
-        let (id, model) = self.model(&body.0.model, &exchange)?;
+        let named = self.model(&body.0.model, &exchange)?;
         let (request, delivery) = rerank::convert(body.0)?;
-        let slot = admitted.turn(model.lease()).await?;
-        let head = Head::new("rerank-", &id, &slot.backend().card().fingerprint);
+        let slot = admitted.turn(named.lease()).await?;
+        let head = Head::new("rerank-", &named.id, &slot.backend().card().fingerprint);
         let scores = slot.backend().rerank(request).await.map_err(ApiError::from)?;
         exchange.counted(scores.prompt_tokens);
-        Ok(Reply::json(&rerank::respond(scores, head.id, &id, delivery))?)
+        Ok(Reply::json(&rerank::respond(scores, head.id, &named.id, delivery))?)
     }
 
     /// List models
@@ -203,10 +203,10 @@ impl V1 {
         Secured(admitted): Secured<Admitted>,
         body: WireJson<TokenizeRequest>,
     ) -> Answer<Json<TokenizeResponse>> {
-        let (id, model) = self.model(&body.0.model, &*super::exchange(request)?)?;
+        let named = self.model(&body.0.model, &*super::exchange(request)?)?;
         let subject = tokenize::convert(body.0)?;
-        let slot = admitted.turn(model.lease()).await?;
-        let tokenizer = tokenizer(&id, slot.backend())?;
+        let slot = admitted.turn(named.lease()).await?;
+        let tokenizer = tokenizer(&named.id, slot.backend())?;
         let tokens = match subject {
             Subject::Prompt(prompt) => tokenizer.tokenize(&prompt),
             Subject::Chat(chat) => tokenizer.tokenize_chat(&chat),
@@ -226,9 +226,9 @@ impl V1 {
         Secured(admitted): Secured<Admitted>,
         body: WireJson<DetokenizeRequest>,
     ) -> Answer<Json<DetokenizeResponse>> {
-        let (id, model) = self.model(&body.0.model, &*super::exchange(request)?)?;
-        let slot = admitted.turn(model.lease()).await?;
-        let tokenizer = tokenizer(&id, slot.backend())?;
+        let named = self.model(&body.0.model, &*super::exchange(request)?)?;
+        let slot = admitted.turn(named.lease()).await?;
+        let tokenizer = tokenizer(&named.id, slot.backend())?;
         let prompt =
             tokenizer.detokenize(&body.0.tokens).map_err(|error| ApiError::from(error.within("tokens")))?;
         Ok(Reply::json(&DetokenizeResponse { prompt })?)
@@ -236,15 +236,15 @@ impl V1 {
 }
 
 impl V1 {
-    /// The model of a request, and its id as the registry owns it.
-    fn model(&self, id: &str, exchange: &Exchange) -> Result<(Arc<str>, Named), ApiError> {
+    /// The model of a request.
+    fn model(&self, id: &str, exchange: &Exchange) -> Result<Named, ApiError> {
         let named = self.models.find(id).ok_or_else(|| self.unknown(id))?;
-        let id = Arc::clone(&named.id);
-        exchange.model(&id);
+        let id = &named.id;
+        exchange.model(id);
         if let Readiness::NotReady(reason) = named.model.readiness() {
             return Err(ApiError::new(Kind::NotReady, format!("The model '{id}' is not ready: {reason}.")));
         }
-        Ok((id, named))
+        Ok(named)
     }
 
     fn unknown(&self, id: &str) -> ApiError {

@@ -17,6 +17,7 @@ pub mod proxy;
 mod registry;
 
 use futures_util::{StreamExt, future::BoxFuture};
+use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -142,6 +143,13 @@ impl Config {
             return self.candle.base.as_deref();
         }
         None
+    }
+
+    /// The adapters of the model of this id among `served`, by theirs: what a backend is made of.
+    #[must_use]
+    pub fn adapters_of(id: &str, served: &IndexMap<String, Self>) -> IndexMap<String, Self> {
+        let of_it = served.iter().filter(|(_, other)| other.base() == Some(id));
+        of_it.map(|(id, config)| (id.clone(), config.of_the_backend())).collect()
     }
 
     /// What the backend is made of: without what a model that is loaded can take up from a reload.

@@ -78,8 +78,7 @@ impl Registry {
         let created = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
         let known = self.models();
         let row = |(id, config): (&String, &Config)| {
-            let of_it = served.iter().filter(|(_, other)| other.base() == Some(id));
-            let adapters = of_it.map(|(id, config)| (id.clone(), config.of_the_backend())).collect();
+            let adapters = Config::adapters_of(id, served);
             let before = known.get(id.as_str());
             let stays = |it: &&Arc<Model>| {
                 it.is_made_of(config, &adapters)

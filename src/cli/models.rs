@@ -57,8 +57,7 @@ impl Wanted {
         let served = loaded.config.served();
         let budget = loaded.config.memory_budget.map(|budget| budget.0);
         let look = |id: Option<&str>, config: &Config| {
-            let adapters = served.iter().filter(|(_, other)| id.is_some() && other.base() == id);
-            let adapters = adapters.map(|(id, config)| (id.clone(), config.clone())).collect();
+            let adapters = id.map(|id| Config::adapters_of(id, &served)).unwrap_or_default();
             look(id, config, &adapters, budget)
         };
         let reports = match &self.path {

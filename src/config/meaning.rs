@@ -161,14 +161,12 @@ impl Check<'_> {
     #[cfg(feature = "candle")]
     fn adapters(&mut self, config: &Config) {
         const OWN: [&str; 2] = ["base", "adapter"];
-        let only = Some(&config.model).filter(|model| config.models.is_empty() && model.base().is_some());
-        if only.is_some() {
-            self.report(&["candle", "base"], "belongs into the table of a model, beside that of the base");
-        } else if config.models.is_empty()
-            && config.model.backend == backend::Kind::Candle
-            && config.model.candle.adapter.is_some()
-        {
-            self.report(&["candle", "adapter"], "belongs into the table of a model, beside that of the base");
+        if config.models.is_empty() && config.model.backend == backend::Kind::Candle {
+            let backend::candle::Config { base, adapter, .. } = &config.model.candle;
+            let said = [("base", base.is_some()), ("adapter", adapter.is_some())];
+            if let Some((key, _)) = said.into_iter().find(|(_, is_said)| *is_said) {
+                self.report(&["candle", key], "belongs into the table of a model, beside that of the base");
+            }
         }
         for (id, model) in config.models.iter().filter(|(_, model)| model.backend == backend::Kind::Candle) {
             let at = |keys: &[&'static str]| [&["models", id.as_str()], keys].concat();

@@ -38,7 +38,7 @@ use super::{
 use crate::{
     backend::{
         Registry as Models,
-        passthrough::{Forward, Forwarded, ForwardedBody, OPERATIONS, Passthrough, Unanswered},
+        passthrough::{Forward, Forwarded, ForwardedBody, OPERATIONS, Unanswered},
     },
     generation,
 };
@@ -128,8 +128,6 @@ impl Endpoint for Operation {
         }
         exchange.model(&subject.model);
         let slot = admitted.turn(model.lease()).await?;
-        let backend = model.backend();
-        let through = backend.passthrough().ok_or_else(ApiError::internal)?;
         let forward = Forward {
             id: subject.model,
             path: self.path,
@@ -140,7 +138,7 @@ impl Endpoint for Operation {
             conversation: subject.conversation,
             request_id: exchange.id.clone(),
         };
-        Ok(self.forward(through, forward, slot, exchange).await?)
+        Ok(self.forward(forward, slot, exchange).await?)
     }
 }
 
@@ -158,11 +156,11 @@ impl Operation {
 
     async fn forward(
         &self,
-        through: &dyn Passthrough,
         forward: Forward,
         slot: Slot,
         exchange: Arc<Exchange>,
     ) -> Result<Response, ApiError> {
+        let through = slot.backend().passthrough().ok_or_else(ApiError::internal)?;
         let answer = through.forward(forward).await.map_err(|Unanswered { upstream, error }| {
             if let Some(upstream) = upstream {
                 exchange.upstream(&upstream);

@@ -130,19 +130,16 @@ pub fn inspect(
     let settings = Settings::of(config);
     let adapters: Vec<_> = adapters.iter().map(|(id, config)| Wanted::new(id, config)).collect();
     let config = &config.candle;
-    let lacking = |error: model::LoadError| error.to_string();
-    let Measured { opened, options, footprint, .. } =
+    let Measured { opened, options, footprint, summary, block, .. } =
         Measured::new(path.to_owned(), config, &adapters, budget)?;
-    let Opened { model: opened, words, files } = opened;
-    let summary = opened.summary(&options).map_err(lacking)?;
-    let needs = opened.memory(&options).map_err(lacking)?;
+    let Opened { model: _, words, files } = opened;
     let hashed = fingerprint::hash(&files)?;
     let fingerprint = Fingerprint::new(hashed, summary.context_length, &settings, options.device);
     let Footprint { weights, kv_cache, activations } = footprint;
     let memory = Memory {
         weights,
         kv_cache,
-        kv_cache_tokens: kv_cache / needs.block.max(1) * BLOCK as u64,
+        kv_cache_tokens: kv_cache / block.max(1) * BLOCK as u64,
         activations,
         needed: footprint.total(),
         available: if options.device.is_host() { memory::available() } else { options.device.free_memory() },

@@ -27,8 +27,9 @@ pub(super) struct Measured {
     pub(super) opened: Opened,
     pub(super) options: model::Options,
     pub(super) footprint: Footprint,
-    task: Task,
-    context_length: usize,
+    pub(super) summary: model::Summary,
+    /// Bytes of a block of the KV cache.
+    pub(super) block: u64,
 }
 
 /// A model whose weights are packed.
@@ -88,7 +89,7 @@ impl Measured {
         };
         let activations = memory.row * rows + memory.step;
         let footprint = Footprint { weights: memory.weights, kv_cache, activations };
-        Ok(Self { source, opened, options, footprint, task, context_length })
+        Ok(Self { source, opened, options, footprint, summary, block: memory.block })
     }
 
     /// What it takes of the memory that all models share: that of the host.
@@ -119,7 +120,8 @@ impl Served {
     ) -> Result<Self, String> {
         let lacking = |error: model::LoadError| error.to_string();
         measured.fits_the_device()?;
-        let Measured { source, opened, options, footprint, task, context_length } = measured;
+        let Measured { source, opened, options, footprint, summary, block: _ } = measured;
+        let model::Summary { task, context_length, .. } = summary;
         let Opened { model: opened, words, files } = opened;
         // Both read all the weights: together they need them once.
         let (model, hashed) = thread::scope(|scope| {

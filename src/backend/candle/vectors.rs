@@ -199,19 +199,7 @@ impl Encoder {
 
     /// To how many tokens texts are cut.
     fn longest(&self, truncate: Option<Truncate>) -> Result<Option<usize>, Error> {
-        match truncate {
-            None => Ok(None),
-            Some(Truncate::ToModel) => Ok(Some(self.limit())),
-            Some(Truncate::To(wanted)) if wanted as usize <= self.limit() => Ok(Some(wanted as usize)),
-            Some(Truncate::To(wanted)) => {
-                let limit = self.limit();
-                let message = format!(
-                    "Texts can be cut to up to {limit} tokens, as many as this model takes, not to {wanted}. \
-                     -1 means as many as it takes."
-                );
-                Err(Error::invalid("truncate_prompt_tokens", message))
-            }
-        }
+        truncate.map(|truncate| truncate.within(self.limit())).transpose()
     }
 
     /// Tokens that a prompt takes at the beginning of a text: without the special ones behind it.

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::{Echo, LONGEST_EMBEDDING, embedding, prompt_text, tokens};
-use crate::generation::{EmbeddingRequest, Embeddings, Error, RerankRequest, Scores, Truncate};
+use crate::generation::{EmbeddingRequest, Embeddings, Error, RerankRequest, Scores};
 
 /// In all vectors of one request.
 const MOST_NUMBERS: usize = 4 << 20;
@@ -24,7 +24,8 @@ pub(super) async fn embed(echo: &Echo, request: EmbeddingRequest) -> Result<Embe
         let message = "The echo backend has no prompts: leave out 'prompt_name'.";
         return Err(Error::unsupported("prompt_name", message));
     }
-    let longest = longest(echo, truncate)?;
+    let limit = echo.card.context_length as usize;
+    let longest = truncate.map(|truncate| truncate.within(limit)).transpose()?;
     let several = inputs.len() > 1;
     let mut texts = Vec::with_capacity(inputs.len());
     let mut prompt_tokens = 0;
@@ -75,19 +76,4 @@ fn fitting(echo: &Echo, tokens: usize) -> Result<u64, Error> {
         return Err(Error::TextTooLong { param: String::new(), limit, tokens });
     }
     Ok(tokens)
-}
-
-fn longest(echo: &Echo, truncate: Option<Truncate>) -> Result<Option<usize>, Error> {
-    let limit = echo.card.context_length;
-    match truncate {
-        None => Ok(None),
-        Some(Truncate::ToModel) => Ok(Some(limit as usize)),
-        Some(Truncate::To(wanted)) if wanted <= limit => Ok(Some(wanted as usize)),
-        Some(Truncate::To(wanted)) => {
-            let message = format!(
-                "Texts can be cut to up to {limit} tokens, as many as this model takes, not to {wanted}."
-            );
-            Err(Error::invalid("truncate_prompt_tokens", message))
-        }
-    }
 }

@@ -178,7 +178,7 @@ impl Lifecycle {
 
     /// Whether it failed of what may pass by itself.
     pub(super) fn may_load_later(&self) -> bool {
-        matches!(self.state().phase, Phase::Failed { temporary: true, .. })
+        self.pause_of_a_temporary_failure().is_some()
     }
 
     pub(super) fn readiness(&self, lazy: bool) -> Readiness {

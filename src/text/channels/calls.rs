@@ -6,7 +6,7 @@
 use std::mem;
 
 use super::{
-    Part, Piece, begun,
+    Part, Piece, begun, hush,
     object::{CallObject, Nesting, Step, Whole},
 };
 
@@ -397,10 +397,8 @@ impl Calls {
     }
 
     fn hush(&mut self, out: &mut Vec<Piece>) {
-        let bytes = mem::take(&mut self.raw).len();
-        if bytes > 0 {
-            out.push(Piece::silence(bytes));
-        }
+        let all = self.raw.len();
+        hush(&mut self.raw, all, out);
     }
 }
 

@@ -7,7 +7,7 @@
 
 use std::mem;
 
-use super::{Input, Part, Piece};
+use super::{Input, Part, Piece, hush};
 
 pub(super) const NAME: &str = "harmony";
 
@@ -247,10 +247,8 @@ impl Harmony {
     }
 
     fn hush(&mut self, out: &mut Vec<Piece>) {
-        let bytes = mem::take(&mut self.raw).len();
-        if bytes > 0 {
-            out.push(Piece::silence(bytes));
-        }
+        let all = self.raw.len();
+        hush(&mut self.raw, all, out);
     }
 }
 

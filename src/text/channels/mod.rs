@@ -227,6 +227,14 @@ fn look_for_calls(calls: Option<&mut Calls>, parts: Vec<Piece>, out: &mut Vec<Pi
     }
 }
 
+/// Drops that many bytes at the beginning of `text`, which say nothing.
+fn hush(text: &mut String, bytes: usize, out: &mut Vec<Piece>) {
+    text.drain(..bytes);
+    if bytes > 0 {
+        out.push(Piece::silence(bytes));
+    }
+}
+
 /// Bytes at the end of `text` that may be the beginning of `mark`.
 fn begun(text: &str, mark: &str) -> usize {
     let longest = text.len().min(mark.len() - 1);

@@ -2,7 +2,7 @@
 //!
 //! Marks that come later, in a program that the model writes or after its reasoning, are content.
 
-use super::{Piece, begun};
+use super::{Piece, begun, hush};
 
 /// What reasoning stands between.
 #[derive(Debug, PartialEq, Eq)]
@@ -79,7 +79,7 @@ impl Think {
             State::Start => {
                 let begin = &self.held[space..];
                 if begin.starts_with(self.marks.open) {
-                    self.drop(space + self.marks.open.len(), out);
+                    hush(&mut self.held, space + self.marks.open.len(), out);
                     self.state = State::Opened;
                 } else if self.marks.open.starts_with(begin) {
                     return false;
@@ -88,7 +88,7 @@ impl Think {
                 }
             }
             State::Opened | State::Closed => {
-                self.drop(space, out);
+                hush(&mut self.held, space, out);
                 if self.held.is_empty() {
                     return false;
                 }
@@ -104,7 +104,7 @@ impl Think {
                 if close.is_none() {
                     return false;
                 }
-                self.drop(end - told + self.marks.close.len(), out);
+                hush(&mut self.held, end - told + self.marks.close.len(), out);
                 self.state = State::Closed;
             }
             State::Content => {
@@ -117,12 +117,5 @@ impl Think {
 
     fn take(&mut self, bytes: usize) -> String {
         self.held.drain(..bytes).collect()
-    }
-
-    fn drop(&mut self, bytes: usize, out: &mut Vec<Piece>) {
-        self.held.drain(..bytes);
-        if bytes > 0 {
-            out.push(Piece::silence(bytes));
-        }
     }
 }
