@@ -116,6 +116,10 @@ fn matrix(cpu: &Cpu, n: usize, dtype: Dtype) -> Matrix {
         Dtype::F32 => numbers(K).into_iter().flat_map(f32::to_le_bytes).collect(),
         // Exponents near one: no infinities, no subnormal numbers.
         Dtype::F16 | Dtype::Bf16 => (0..K).flat_map(|i| [(i * 37) as u8, 0x3c]).collect(),
+        // The first byte of MXFP4 is an exponent; the first two of others are half floats, or quants.
+        Dtype::Quantized(Quantization::Mxfp4) => {
+            (0..K / elements * bytes).map(|i| if i % bytes == 0 { 120 } else { (i * 37) as u8 }).collect()
+        }
         Dtype::Quantized(_) => (0..K / elements * bytes).map(|i| (i * 37 % 61) as u8).collect(),
     };
     let rows = vec![Row { data: &data, dtype, first: 0, step: 1 }; n];

@@ -123,6 +123,15 @@ impl Isa {
         }
     }
 
+    /// Runs what needs the matrix unit beside the lanes, where there is one.
+    #[cfg(target_arch = "x86_64")]
+    #[inline]
+    pub(super) fn run_on_unit<K: Kernel>(self, kernel: impl FnOnce(Unit) -> K) -> Option<K::Output> {
+        let unit = self.matrix_unit()?;
+        // SAFETY: as in `run`: with the unit come AVX-512 and VNNI.
+        Some(unsafe { run_avx512_vnni(kernel(unit)) })
+    }
+
     #[inline]
     pub fn run<K: Kernel>(self, kernel: K) -> K::Output {
         match self.0 {

@@ -10,7 +10,10 @@ use half::bf16;
 
 /// Rows of a tile, and `f32` or pairs of bfloat16 in one of its rows.
 pub(super) const SIDE: usize = 16;
-/// Proof that the CPU multiplies tiles of bfloat16 and that the system lets this process do it.
+/// Bytes in a row of a tile, at most.
+const LINE: usize = 64;
+
+/// Proof that the CPU multiplies tiles of bfloat16 and of bytes, and that the system lets this process do it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Unit(());
 
@@ -26,8 +29,9 @@ impl Unit {
 fn has_instructions() -> bool {
     const TILE: u32 = 1 << 24;
     const BF16: u32 = 1 << 22;
-    let features = __cpuid_count(7, 0).edx;
-    features & TILE != 0 && features & BF16 != 0
+    const INT8: u32 = 1 << 25;
+    const ALL: u32 = TILE | BF16 | INT8;
+    __cpuid_count(7, 0).edx & ALL == ALL
 }
 
 /// Linux gives the tiles' 8 KiB of state to those who ask (Documentation/arch/x86/xstate.rst).
@@ -75,21 +79,29 @@ impl Tiles {
     /// Sums 0 and 1 and operand 4 have 16 rows; sums 2 and 3 and operand 5 have `lower`. 6 and 7 hold weights.
     #[must_use]
     pub(super) fn tall(unit: Unit, lower: usize) -> Self {
-        Self::set(unit, [SIDE, SIDE, lower, lower, SIDE, lower, SIDE, SIDE])
+        Self::set(unit, [SIDE, SIDE, lower, lower, SIDE, lower, SIDE, SIDE].map(|rows| (rows, LINE)))
     }
 
     /// Sums 0 to 3 and operand 4 have `rows` rows. 5, 6 and 7 hold weights.
     #[must_use]
     pub(super) fn flat(unit: Unit, rows: usize) -> Self {
-        Self::set(unit, [rows, rows, rows, rows, rows, SIDE, SIDE, SIDE])
+        Self::set(unit, [rows, rows, rows, rows, rows, SIDE, SIDE, SIDE].map(|rows| (rows, LINE)))
     }
 
-    fn set(unit: Unit, rows: [usize; 8]) -> Self {
+    /// Sums 0 to 3 and operands 4 and 5 have `rows` rows, the operands `depth` bytes in each. 6 and 7 hold weights for them.
+    #[must_use]
+    pub(super) fn bytes(unit: Unit, rows: usize, depth: usize) -> Self {
+        let (sums, x, weights) = ((rows, LINE), (rows, depth), (depth / 4, LINE));
+        Self::set(unit, [sums, sums, sums, sums, x, x, weights, weights])
+    }
+
+    /// Rows and bytes in a row of each tile.
+    fn set(unit: Unit, tiles: [(usize, usize); 8]) -> Self {
         let mut shapes =
             Shapes { palette: 1, start_row: 0, reserved: [0; 14], bytes: [0; 16], rows: [0; 16] };
-        for (tile, rows) in rows.into_iter().enumerate() {
-            assert!((1..=SIDE).contains(&rows), "rows of a tile");
-            shapes.bytes[tile] = 64;
+        for (tile, (rows, bytes)) in tiles.into_iter().enumerate() {
+            assert!((1..=SIDE).contains(&rows) && (4..=LINE).contains(&bytes), "a tile's shape");
+            shapes.bytes[tile] = bytes as u16;
             shapes.rows[tile] = rows as u8;
         }
         // SAFETY: `unit` proves that the instruction is there and allowed; the shapes are those of palette 1.
@@ -202,6 +214,57 @@ impl Tiles {
                 c = in(reg) sums,
                 stride = in(reg) stride,
                 line = in(reg) 64usize,
+                options(nostack),
+            );
+        }
+    }
+}
+
+impl Tiles {
+    /// The products of bytes with signs: those of two tiles of activations, each with those of two tiles of weights, as four
+    /// tiles of whole numbers below each other (first with both, second with both).
+    ///
+    /// # Safety
+    /// Set up by [`Tiles::bytes`]. Each of `x` points to as many bytes in each of as many rows, `stride` bytes apart; each of
+    /// `weights` to lines of 64 bytes, four inputs of sixteen columns each; `sums` to four tiles of 16 by 16 `i32`.
+    #[inline(always)]
+    pub(super) unsafe fn two_times_two(
+        &self,
+        x: [*const i8; 2],
+        stride: usize,
+        weights: [[*const u8; 2]; 2],
+        sums: *mut i32,
+    ) {
+        // SAFETY: the caller's.
+        unsafe {
+            asm!(
+                "tileloadd tmm6, [{b00} + {line}]",
+                "tileloadd tmm4, [{a0} + {stride}]",
+                "tilezero tmm0",
+                "tdpbssd tmm0, tmm4, tmm6",
+                "tileloadd tmm7, [{b01} + {line}]",
+                "tilezero tmm1",
+                "tdpbssd tmm1, tmm4, tmm7",
+                "tileloadd tmm6, [{b10} + {line}]",
+                "tileloadd tmm5, [{a1} + {stride}]",
+                "tilezero tmm2",
+                "tdpbssd tmm2, tmm5, tmm6",
+                "tileloadd tmm7, [{b11} + {line}]",
+                "tilezero tmm3",
+                "tdpbssd tmm3, tmm5, tmm7",
+                "tilestored [{c} + {line}], tmm0",
+                "tilestored [{c} + {line} + 1024], tmm1",
+                "tilestored [{c} + {line} + 2048], tmm2",
+                "tilestored [{c} + {line} + 3072], tmm3",
+                a0 = in(reg) x[0],
+                a1 = in(reg) x[1],
+                b00 = in(reg) weights[0][0],
+                b01 = in(reg) weights[0][1],
+                b10 = in(reg) weights[1][0],
+                b11 = in(reg) weights[1][1],
+                c = in(reg) sums,
+                stride = in(reg) stride,
+                line = in(reg) LINE,
                 options(nostack),
             );
         }

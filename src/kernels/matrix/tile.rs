@@ -7,7 +7,7 @@
     reason = "the innermost loop goes without bounds checks, and tasks write one output together"
 )]
 
-use std::{hint::black_box, ops::Range, slice};
+use std::{hint::black_box, ops::Range};
 
 use crate::kernels::{
     dtype::Element,
@@ -102,16 +102,13 @@ impl<T: Element> Columns<'_, T> {
         let x: [&[f32]; R] = std::array::from_fn(|r| black_box(&self.x[(row + r) * k..(row + r + 1) * k]));
         let weights: [&[[T; LANES]]; P] =
             std::array::from_fn(|p| &self.panels[(panel + p) * k..(panel + p + 1) * k]);
-        // Of no length: where they begin is all that matters.
-        // SAFETY: no byte is read.
-        let lines: [&[u8]; P] =
-            weights.map(|panel| unsafe { slice::from_raw_parts(panel.as_ptr().cast(), 0) });
+        let lines = weights.map(|panel| panel.as_ptr());
         let mut sums = [[s.splat(0.0); P]; R];
         for i in 0..k {
             if S::WIDE && R > 1 {
                 // A panel is in the second cache: this many steps sooner.
                 for line in lines {
-                    s.prefetch(line, (i + AHEAD) * size_of::<[T; LANES]>());
+                    s.prefetch(line.wrapping_add(i + AHEAD).cast());
                 }
             }
             let mut step = [s.splat(0.0); P];

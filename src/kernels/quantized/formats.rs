@@ -97,15 +97,24 @@ pub(super) trait Format: Send + Sync + 'static {
         }
     }
 
-    /// Unpacks a record of `count` blocks: its groups, unless they are whole bytes, its scales and minima.
+    /// Unpacks a record of `count` blocks: its groups, unless they are whole bytes, its scales and minima. `SIGNED` groups
+    /// are less [`Format::ZERO`], also those of whole bytes.
     #[inline(always)]
-    fn unpack<S: Simd>(s: S, record: &[u8], count: usize, out: &mut Unpacked) {
+    fn unpack<S: Simd, const SIGNED: bool>(s: S, record: &[u8], count: usize, out: &mut Unpacked) {
         let (quants, scales) = record.split_at(Self::quant_bytes(count));
         Self::Scales::unpack(s, scales, count, out);
+        let (lines, _) = quants.as_chunks::<64>();
+        let zero = if SIGNED { Self::ZERO } else { 0 };
         if Self::BITS == 8 {
+            if SIGNED {
+                for (group, line) in out.groups.as_flattened_mut().iter_mut().zip(lines) {
+                    for i in 0..64 {
+                        group[i] = line[i].wrapping_sub(zero);
+                    }
+                }
+            }
             return;
         }
-        let (lines, _) = quants.as_chunks::<64>();
         let (low, more) = lines.split_at(count * 4);
         for at in 0..count {
             for g in 0..4 {
@@ -131,8 +140,8 @@ pub(super) trait Format: Send + Sync + 'static {
                     }
                 }
                 for i in 0..64 {
-                    out.groups[at][g][i] = Self::quant(lower[i]);
-                    out.groups[at][g + 4][i] = Self::quant(upper[i]);
+                    out.groups[at][g][i] = Self::quant(lower[i]).wrapping_sub(zero);
+                    out.groups[at][g + 4][i] = Self::quant(upper[i]).wrapping_sub(zero);
                 }
             }
         }

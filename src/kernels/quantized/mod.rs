@@ -20,6 +20,8 @@ pub mod blocks;
 mod formats;
 pub(super) mod rows;
 mod tile;
+#[cfg(target_arch = "x86_64")]
+mod unit;
 
 use std::ops::Range;
 
@@ -188,7 +190,7 @@ impl Visit for Read<'_> {
         for (index, out) in self.out.chunks_mut(RECORD * rows::BLOCK).enumerate() {
             let count = layout.count(index);
             let record = &panel[index * layout.record..][..F::bytes(count)];
-            F::unpack(super::simd::scalar::Scalar, record, count, &mut unpacked);
+            F::unpack::<_, false>(super::simd::scalar::Scalar, record, count, &mut unpacked);
             let (whole, _) = record.as_chunks::<64>();
             for (i, out) in out.iter_mut().enumerate() {
                 let (at, group) = (i / rows::BLOCK, i % rows::BLOCK / 4);
@@ -214,6 +216,10 @@ impl Visit for Product<'_> {
     fn visit<F: Format>(self) {
         let layout = Layout::of::<F>(self.panels.k);
         let Self { cpu, panels, rows, columns } = self;
+        #[cfg(target_arch = "x86_64")]
+        if let Some(tiles) = rows.tiles() {
+            return unit::columns::<F>(cpu.isa, layout, &panels.bytes, tiles, columns);
+        }
         cpu.isa.run(tile::Tiles::<F>::new(layout, &panels.bytes, rows, columns));
     }
 }

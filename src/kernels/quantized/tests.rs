@@ -71,6 +71,24 @@ fn the_same_bits_whatever_runs_and_however_many_rows() {
     }
 }
 
+/// More rows than the matrix unit takes before it unpacks weights again.
+#[test]
+fn the_same_bits_for_many_rows() {
+    const M: usize = 530;
+    for kind in [Quantization::Q8_0, Quantization::Q4K, Quantization::Q6K] {
+        let (n, k) = shapes(kind)[1];
+        let data = noise(kind, n, k, 20);
+        let (x, bias) = (numbers(M * k, 21), numbers(n, 22));
+        let mut expected: Option<Vec<u32>> = None;
+        for cpu in all_ways() {
+            let mut out = vec![0.0; M * n];
+            Matrix::pack(&cpu, k, &rows(&data, kind, n, k)).matmul(&cpu, &x, Some(&bias), &mut out);
+            let expected = expected.get_or_insert_with(|| bits(&out));
+            assert!(bits(&out) == *expected, "{kind:?} {}", cpu.isa.name());
+        }
+    }
+}
+
 #[test]
 fn each_row_is_what_it_is_alone() {
     for kind in Quantization::ALL {
@@ -224,12 +242,17 @@ fn what_is_not_finite_gives_nan_in_its_own_row() {
         for cpu in all_ways() {
             let matrix = Matrix::pack(&cpu, k, &rows(&data, kind, n, k));
             for odd in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
-                let mut x = numbers(3 * k, 16);
-                x[k + k / 2] = odd;
-                let mut out = vec![0.0; 3 * n];
-                matrix.matmul(&cpu, &x, None, &mut out);
-                assert!(out[n..2 * n].iter().all(|out| out.is_nan()), "{kind:?} {odd}");
-                assert!(out[..n].iter().chain(&out[2 * n..]).all(|out| out.is_finite()), "{kind:?} {odd}");
+                for m in [3, 18] {
+                    let mut x = numbers(m * k, 16);
+                    x[k + k / 2] = odd;
+                    let mut out = vec![0.0; m * n];
+                    matrix.matmul(&cpu, &x, None, &mut out);
+                    assert!(out[n..2 * n].iter().all(|out| out.is_nan()), "{kind:?} {odd}");
+                    assert!(
+                        out[..n].iter().chain(&out[2 * n..]).all(|out| out.is_finite()),
+                        "{kind:?} {odd}"
+                    );
+                }
             }
         }
     }

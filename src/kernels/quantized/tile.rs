@@ -108,9 +108,9 @@ impl<F: Format> Tiles<'_, F> {
             let left = self.layout.panel - blocks.start / RECORD * self.layout.record;
             for line in (AHEAD..AHEAD + records[p].len()).step_by(64) {
                 let skip = if line < left { 0 } else { (P - 1) * self.layout.panel };
-                s.prefetch(records[p], line + skip);
+                s.prefetch(records[p].as_ptr().wrapping_add(line + skip));
             }
-            F::unpack(s, records[p], count, &mut unpacked[p]);
+            F::unpack::<S, false>(s, records[p], count, &mut unpacked[p]);
         }
         let mut weights = [Weights { groups: &[], scales: &[], minima: &[] }; P];
         for p in 0..P {
@@ -215,6 +215,7 @@ impl<F: Format> Tiles<'_, F> {
         R
     }
 
+    /// A row's sums of a panel, with the bias, to their place.
     #[inline(always)]
     fn finish<S: Simd>(&self, s: S, row: usize, panel: usize, sum: &[f32; LANES]) {
         let Columns { n, first, width, bias, out, .. } = &self.columns;

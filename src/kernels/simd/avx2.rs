@@ -148,14 +148,19 @@ impl<const VNNI: bool> Simd for Avx2<VNNI> {
         subnormal::restore(before);
     }
     #[inline(always)]
-    fn prefetch(self, bytes: &[u8], at: usize) {
+    fn prefetch(self, line: *const u8) {
         // SAFETY: an address that is not there is not fetched.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(bytes.as_ptr().wrapping_add(at).cast()) }
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(line.cast()) }
     }
     #[inline(always)]
     fn ints(self, x: i32) -> Self::Ints {
         // SAFETY: as in `halves`.
         unsafe { [_mm256_set1_epi32(x); 2] }
+    }
+    #[inline(always)]
+    fn load_ints(self, x: &[i32; LANES]) -> Self::Ints {
+        // SAFETY: as in `load_bf16`; each half lies within the sixteen.
+        unsafe { [_mm256_loadu_si256(x.as_ptr().cast()), _mm256_loadu_si256(x[8..].as_ptr().cast())] }
     }
     #[inline(always)]
     fn floats(self, x: Self::Ints) -> Self::Lanes {

@@ -130,13 +130,17 @@ impl<const VNNI: bool> Simd for Avx512<VNNI> {
         subnormal::restore(before);
     }
     #[inline(always)]
-    fn prefetch(self, bytes: &[u8], at: usize) {
+    fn prefetch(self, line: *const u8) {
         // SAFETY: an address that is not there is not fetched.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(bytes.as_ptr().wrapping_add(at).cast()) }
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(line.cast()) }
     }
     #[inline(always)]
     fn ints(self, x: i32) -> Self::Ints {
         op!(_mm512_set1_epi32(x))
+    }
+    #[inline(always)]
+    fn load_ints(self, x: &[i32; LANES]) -> Self::Ints {
+        op!(_mm512_loadu_si512(x.as_ptr().cast()))
     }
     #[inline(always)]
     fn floats(self, x: Self::Ints) -> Self::Lanes {

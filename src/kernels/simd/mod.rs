@@ -69,12 +69,13 @@ pub trait Simd: Copy {
     /// `2^n` of whole numbers between -126 and 127.
     fn pow2(self, n: Self::Lanes) -> Self::Lanes;
 
-    /// Asks for the cache line of `bytes[at]`, which may lie beyond the slice.
+    /// Asks for the cache line at an address, which need not exist.
     #[inline(always)]
-    fn prefetch(self, bytes: &[u8], at: usize) {
-        let _ = (bytes, at);
+    fn prefetch(self, line: *const u8) {
+        let _ = line;
     }
     fn ints(self, x: i32) -> Self::Ints;
+    fn load_ints(self, x: &[i32; LANES]) -> Self::Ints;
     /// The nearest `f32`; exact within ±2^24.
     fn floats(self, x: Self::Ints) -> Self::Lanes;
     /// Adds to lane `i` the dot product of bytes `4i` to `4i + 3` of `weights`, none over 127, with `x`. Exact.

@@ -112,6 +112,10 @@ impl Simd for Scalar {
         [x; LANES]
     }
     #[inline(always)]
+    fn load_ints(self, x: &[i32; LANES]) -> Self::Ints {
+        *x
+    }
+    #[inline(always)]
     fn floats(self, x: Self::Ints) -> Self::Lanes {
         #[expect(clippy::cast_precision_loss, reason = "to nearest, as the instructions do")]
         each(|i| x[i] as f32)
