@@ -14,7 +14,6 @@ use std::{
 
 use common::TestServer;
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
 fn fixture(path: &str) -> PathBuf {
@@ -104,8 +103,6 @@ fn the_fingerprint_can_be_made_from_its_lines() {
     gguf(directory.path(), "qwen2");
     let text = text(&inspect(directory.path(), &["model.gguf", "--set", "top_p=0.5"]));
     let report = &json_of(directory.path(), &["model.gguf", "--set", "top_p=0.5"])[0];
-    let hexadecimal =
-        |bytes: &[u8]| -> String { Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect() };
     let inputs = report["inputs"].as_array().unwrap();
     let mut lines = String::new();
     for input in inputs {
@@ -114,16 +111,17 @@ fn the_fingerprint_can_be_made_from_its_lines() {
             Some(value) => value.as_bytes().to_vec(),
             None => fs::read(directory.path().join(name)).unwrap(),
         };
-        assert_eq!(input["sha256"], hexadecimal(&content), "{name}");
-        lines += &format!("{}  {name}\n", hexadecimal(&content));
-        assert!(text.contains(&format!("{}  {name} ", hexadecimal(&content))), "{text}");
+        let hash = blake3::hash(&content).to_string();
+        assert_eq!(input["blake3"], hash, "{name}");
+        lines += &format!("{hash}  {name}\n");
+        assert!(text.contains(&format!("{hash}  {name} ")), "{text}");
     }
     let names: Vec<&str> = inputs.iter().map(|input| input["name"].as_str().unwrap()).collect();
     assert_eq!(
         names,
         ["model.gguf", "context_length", "max_tokens", "temperature", "top_p", "arithmetic", "text"]
     );
-    let fingerprint = format!("fp_{}", &hexadecimal(lines.as_bytes())[..24]);
+    let fingerprint = format!("fp_{}", &blake3::hash(lines.as_bytes()).to_string()[..24]);
     assert_eq!(report["fingerprint"], fingerprint);
     assert!(text.contains(&fingerprint), "{text}");
 }

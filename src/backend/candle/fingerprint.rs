@@ -1,7 +1,6 @@
 //! `system_fingerprint`: what the bytes of an answer depend on besides the request.
 
 use std::{
-    fmt::Write,
     fs::File,
     io::{self, Read},
     path::{Path, PathBuf},
@@ -9,8 +8,8 @@ use std::{
     thread,
 };
 
+use blake3::Hasher;
 use serde::Serialize;
-use sha2::{Digest, Sha256};
 
 use super::{Settings, words};
 use crate::model::{self, Device};
@@ -27,7 +26,7 @@ const TEXT: &str = "text-2";
 /// The fingerprint and what it is made of.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(super) struct Fingerprint {
-    /// `fp_` and the first 24 digits of the SHA-256 of [`Fingerprint::lines`].
+    /// `fp_` and the first 24 digits of the BLAKE3 hash of [`Fingerprint::lines`].
     pub(super) fingerprint: String,
     pub(super) inputs: Vec<Input>,
 }
@@ -48,7 +47,7 @@ pub(super) struct Input {
     pub(super) value: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) bytes: Option<u64>,
-    pub(super) sha256: String,
+    pub(super) blake3: String,
 }
 
 impl Fingerprint {
@@ -73,18 +72,18 @@ impl Fingerprint {
             ("arithmetic", arithmetic),
             ("text", TEXT.to_owned()),
         ] {
-            let sha256 = hexadecimal(&Sha256::digest(&value));
-            inputs.push(Input { name: name.to_owned(), value: Some(value), bytes: None, sha256 });
+            let blake3 = blake3::hash(value.as_bytes()).to_string();
+            inputs.push(Input { name: name.to_owned(), value: Some(value), bytes: None, blake3 });
         }
         let mut fingerprint = Self { fingerprint: String::new(), inputs };
-        let digest = hexadecimal(&Sha256::digest(fingerprint.lines()));
+        let digest = blake3::hash(fingerprint.lines().as_bytes()).to_string();
         fingerprint.fingerprint = format!("fp_{}", &digest[..24]);
         fingerprint
     }
 
-    /// One line an input, as `sha256sum` writes it.
+    /// One line an input, as `b3sum` writes it.
     pub(super) fn lines(&self) -> String {
-        self.inputs.iter().map(|input| format!("{}  {}\n", input.sha256, input.name)).collect()
+        self.inputs.iter().map(|input| format!("{}  {}\n", input.blake3, input.name)).collect()
     }
 }
 
@@ -115,11 +114,11 @@ pub(super) fn hash(files: &[(String, Content)]) -> Result<Vec<Input>, String> {
     let work = || {
         let mut done = Vec::new();
         while let Some((name, content)) = files.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let input = content.hash().map(|(bytes, sha256)| Input {
+            let input = content.hash().map(|(bytes, blake3)| Input {
                 name: name.clone(),
                 value: None,
                 bytes: Some(bytes),
-                sha256,
+                blake3,
             });
             done.push((name, input));
         }
@@ -135,36 +134,29 @@ pub(super) fn hash(files: &[(String, Content)]) -> Result<Vec<Input>, String> {
 }
 
 impl Content {
-    /// Bytes and SHA-256.
+    /// Bytes and their hash.
     fn hash(&self) -> Result<(u64, String), String> {
         match self {
             Self::File(path) => hash_file(path).map_err(|error| format!("{}: {error}", path.display())),
-            Self::Program(bytes) => Ok((bytes.len() as u64, hexadecimal(&Sha256::digest(bytes)))),
+            Self::Program(bytes) => Ok((bytes.len() as u64, blake3::hash(bytes).to_string())),
         }
     }
 }
 
-/// Bytes and SHA-256 of a file.
+/// Bytes of a file and their hash.
 fn hash_file(path: &Path) -> io::Result<(u64, String)> {
     let mut file = File::open(path)?;
-    let mut hash = Sha256::new();
+    let mut hash = Hasher::new();
     let mut buffer = vec![0; 1 << 20];
     let mut bytes = 0;
     loop {
         let count = file.read(&mut buffer)?;
         if count == 0 {
-            return Ok((bytes, hexadecimal(&hash.finalize())));
+            return Ok((bytes, hash.finalize().to_string()));
         }
         hash.update(&buffer[..count]);
         bytes += count as u64;
     }
-}
-
-fn hexadecimal(digest: &[u8]) -> String {
-    digest.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 #[cfg(test)]
@@ -212,18 +204,18 @@ mod tests {
     }
 
     #[test]
-    fn it_is_what_sha256sum_gives_of_its_lines() {
+    fn it_is_what_b3sum_gives_of_its_lines() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("config.json");
         fs::write(&path, "abc").unwrap();
         let hashed = hash(&[("config.json".to_owned(), Content::File(path))]).unwrap();
         let made = Fingerprint::new(hashed, 8, &SETTINGS, Device::Cpu);
-        // FIPS 180-2, B.1.
-        let abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        // `printf abc | b3sum`.
+        let abc = "6437b3ac38465133ffb63b75273a8db548c558465d79db03fd359c6cd5bd9d85";
         assert_eq!(made.lines().lines().next(), Some(&*format!("{abc}  config.json")));
         assert_eq!(made.inputs[0].bytes, Some(3));
-        assert_eq!(made.inputs[1].sha256, hexadecimal(&Sha256::digest("8")));
-        assert_eq!(made.fingerprint[3..], hexadecimal(&Sha256::digest(made.lines()))[..24]);
+        assert_eq!(made.inputs[1].blake3, blake3::hash(b"8").to_string());
+        assert_eq!(made.fingerprint[3..], blake3::hash(made.lines().as_bytes()).to_string()[..24]);
     }
 
     #[test]

@@ -253,10 +253,10 @@ impl fmt::Display for Report {
         )?;
         row("fingerprint", format!("{}, the hash of these lines:", fingerprint.fingerprint))?;
         let width = fingerprint.inputs.iter().map(|input| input.name.len()).max().unwrap_or(0);
-        for fingerprint::Input { name, value, bytes, sha256 } in &fingerprint.inputs {
+        for fingerprint::Input { name, value, bytes, blake3 } in &fingerprint.inputs {
             let bytes = bytes.map(|bytes| format!("{bytes} bytes"));
             let what = value.clone().or(bytes).unwrap_or_default();
-            writeln!(f, "    {sha256}  {name:width$}  {what}")?;
+            writeln!(f, "    {blake3}  {name:width$}  {what}")?;
         }
         Ok(())
     }
