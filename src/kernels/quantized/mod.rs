@@ -220,7 +220,7 @@ impl Visit for Product<'_> {
         if let Some(tiles) = rows.tiles() {
             return unit::columns::<F>(cpu.isa, layout, &panels.bytes, tiles, columns);
         }
-        cpu.isa.run(tile::Tiles::<F>::new(layout, &panels.bytes, rows, columns));
+        tile::columns::<F>(cpu.isa, layout, &panels.bytes, rows, columns);
     }
 }
 

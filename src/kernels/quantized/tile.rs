@@ -6,7 +6,7 @@
     reason = "the innermost loop goes without bounds checks, and tasks write one output together"
 )]
 
-use std::{marker::PhantomData, ops::Range};
+use std::{cell::RefCell, marker::PhantomData, ops::Range};
 
 use super::{
     Columns, Layout,
@@ -14,7 +14,7 @@ use super::{
     rows::{Block, Rows},
 };
 use crate::kernels::{
-    isa::Kernel,
+    isa::{Isa, Kernel},
     simd::{LANES, Simd},
 };
 
@@ -24,8 +24,29 @@ const ROWS: usize = 64;
 /// Bytes between what is read and what is fetched: a record's arithmetic takes longer than the CPU looks ahead.
 const AHEAD: usize = 2048;
 
-/// The columns of a group of panels, for all rows.
-pub(super) struct Tiles<'a, F> {
+/// Panels that go together.
+const WIDTH: usize = 2;
+
+/// What a thread computes in: filling it with zeros for each panel would take as long as some of the arithmetic.
+struct Room {
+    unpacked: [Unpacked; WIDTH],
+    sums: [[[f32; LANES]; WIDTH]; ROWS],
+}
+
+thread_local! {
+    static ROOM: RefCell<Box<Room>> = RefCell::new(Box::new(Room {
+        unpacked: [const { Unpacked::ZERO }; WIDTH],
+        sums: [[[0.0; LANES]; WIDTH]; ROWS],
+    }));
+}
+
+/// Multiplies the columns of a group of panels by all rows.
+pub(super) fn columns<F: Format>(isa: Isa, layout: Layout, bytes: &[u8], rows: &Rows, columns: Columns<'_>) {
+    let tiles = Tiles::<F> { layout, bytes, rows, columns, format: PhantomData };
+    ROOM.with_borrow_mut(|room| isa.run(Task { tiles, room }));
+}
+
+struct Tiles<'a, F> {
     layout: Layout,
     bytes: &'a [u8],
     rows: &'a Rows,
@@ -33,26 +54,26 @@ pub(super) struct Tiles<'a, F> {
     format: PhantomData<F>,
 }
 
-impl<'a, F: Format> Tiles<'a, F> {
-    pub(super) fn new(layout: Layout, bytes: &'a [u8], rows: &'a Rows, columns: Columns<'a>) -> Self {
-        Self { layout, bytes, rows, columns, format: PhantomData }
-    }
+struct Task<'a, F> {
+    tiles: Tiles<'a, F>,
+    room: &'a mut Room,
 }
 
-impl<F: Format> Kernel for Tiles<'_, F> {
+impl<F: Format> Kernel for Task<'_, F> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let mut panel = self.columns.group.start;
+        let Self { tiles, room } = self;
+        let Range { start: mut panel, end } = tiles.columns.group;
         if S::WIDE {
-            while panel + 2 <= self.columns.group.end {
-                self.panels::<S, 2>(s, panel);
-                panel += 2;
+            while panel + WIDTH <= end {
+                tiles.panels::<S, WIDTH>(s, panel, room);
+                panel += WIDTH;
             }
         }
-        while panel < self.columns.group.end {
-            self.panels::<S, 1>(s, panel);
+        while panel < end {
+            tiles.panels::<S, 1>(s, panel, room);
             panel += 1;
         }
     }
@@ -69,19 +90,18 @@ struct Weights<'a> {
 impl<F: Format> Tiles<'_, F> {
     /// `P` panels by all rows.
     #[inline(always)]
-    fn panels<S: Simd, const P: usize>(&self, s: S, panel: usize) {
-        let mut unpacked = [const { Unpacked::ZERO }; P];
-        let mut sums = [[[0.0; LANES]; P]; ROWS];
+    fn panels<S: Simd, const P: usize>(&self, s: S, panel: usize, room: &mut Room) {
+        let Room { unpacked, sums } = room;
         let total = self.rows.count();
         for first in (0..total).step_by(ROWS) {
             let count = (total - first).min(ROWS);
-            sums[..count].fill([[0.0; LANES]; P]);
+            sums[..count].fill([[0.0; LANES]; WIDTH]);
             for index in 0..self.layout.blocks.div_ceil(RECORD) {
                 let blocks = index * RECORD..index * RECORD + self.layout.count(index);
-                self.record::<S, P>(s, panel, first, blocks, &mut unpacked, &mut sums[..count]);
+                self.record::<S, P>(s, panel, first, blocks, unpacked, &mut sums[..count]);
             }
             for (row, sums) in sums[..count].iter().enumerate() {
-                for (p, sum) in sums.iter().enumerate() {
+                for (p, sum) in sums[..P].iter().enumerate() {
                     self.finish(s, first + row, panel + p, sum);
                 }
             }
@@ -96,8 +116,8 @@ impl<F: Format> Tiles<'_, F> {
         panel: usize,
         first: usize,
         blocks: Range<usize>,
-        unpacked: &mut [Unpacked; P],
-        sums: &mut [[[f32; LANES]; P]],
+        unpacked: &mut [Unpacked; WIDTH],
+        sums: &mut [[[f32; LANES]; WIDTH]],
     ) {
         let count = blocks.len();
         let mut records: [&[u8]; P] = [&[]; P];
@@ -144,7 +164,7 @@ impl<F: Format> Tiles<'_, F> {
         s: S,
         (first, blocks): (usize, Range<usize>),
         weights: [Weights<'_>; P],
-        sums: &mut [[[f32; LANES]; P]],
+        sums: &mut [[[f32; LANES]; WIDTH]],
     ) -> usize {
         let parts = F::Scales::PARTS;
         let mut rows: [&[Block]; R] = [&[]; R];
