@@ -144,11 +144,11 @@ impl Matrix {
     }
 
     fn product(&self, cpu: &Cpu, inputs: &Inputs<'_>, bias: Option<&[f32]>, out: Split<'_, f32>) {
-        let rows = inputs.x.len() / self.k;
-        let tasks = self.segments.iter().map(|segment| segment.tasks(rows)).sum();
+        let (rows, threads) = (inputs.x.len() / self.k, cpu.pool.threads());
+        let tasks = self.segments.iter().map(|segment| segment.tasks(rows, threads)).sum();
         cpu.pool.run(tasks, &|mut task| {
             for segment in &self.segments {
-                let own = segment.tasks(rows);
+                let own = segment.tasks(rows, threads);
                 if task < own {
                     return segment.run(cpu, task, self, inputs, bias, out);
                 }
@@ -169,17 +169,17 @@ struct Inputs<'a> {
 }
 
 impl Segment {
-    /// Panels in a task.
-    fn group(&self) -> usize {
+    /// Panels in a task, of a product of so many rows.
+    fn group(&self, rows: usize, threads: usize) -> usize {
         match self.panels {
             Panels::F32(_) | Panels::F16(_) => GROUP,
             Panels::Bf16(_) => bf16::GROUP,
-            Panels::Quantized(_) => quantized::GROUP,
+            Panels::Quantized(_) => quantized::group(rows, self.n.div_ceil(LANES), threads),
         }
     }
 
-    fn groups(&self) -> usize {
-        self.n.div_ceil(LANES * self.group())
+    fn groups(&self, rows: usize, threads: usize) -> usize {
+        self.n.div_ceil(LANES * self.group(rows, threads))
     }
 
     /// Parts that the rows of a product are taken in.
@@ -190,8 +190,8 @@ impl Segment {
         }
     }
 
-    fn tasks(&self, rows: usize) -> usize {
-        self.groups() * self.parts(rows)
+    fn tasks(&self, rows: usize, threads: usize) -> usize {
+        self.groups(rows, threads) * self.parts(rows)
     }
 
     fn run(
@@ -205,9 +205,11 @@ impl Segment {
     ) {
         let Self { first, n, .. } = *self;
         let rows = inputs.x.len() / matrix.k;
-        let (part, task) = (task / self.groups(), task % self.groups());
+        let groups = self.groups(rows, cpu.pool.threads());
+        let (part, task) = (task / groups, task % groups);
+        let group = self.group(rows, cpu.pool.threads());
+        let group = task * group..((task + 1) * group).min(n.div_ceil(LANES));
         let rows = part * ROWS..((part + 1) * ROWS).min(rows);
-        let group = task * self.group()..((task + 1) * self.group()).min(n.div_ceil(LANES));
         let (k, width, x) = (matrix.k, matrix.n, inputs.x);
         match &self.panels {
             Panels::F32(panels) => {

@@ -2,7 +2,7 @@
 //! numbers, as exact as the lanes' own; scales and minima are the lanes' work as in [`super::tile`], in the same order.
 #![expect(unsafe_code, reason = "tiles go by address, and tasks write one output together")]
 
-use std::{cell::RefCell, marker::PhantomData};
+use std::{cell::RefCell, marker::PhantomData, ops::Range};
 
 use super::{
     Columns, GROUP, Layout,
@@ -87,22 +87,37 @@ impl<F: Format> Kernel for Product<'_, F> {
     type Output = ();
 
     #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
+    fn run<S: Simd>(mut self, s: S) {
+        let Range { start, end } = self.columns.group;
+        for start in (start..end).step_by(GROUP) {
+            self.group(s, start..end.min(start + GROUP));
+        }
+    }
+}
+
+impl<F: Format> Product<'_, F> {
+    /// Panels by all rows.
+    #[inline(always)]
+    fn group<S: Simd>(&mut self, s: S, panels: Range<usize>) {
         let Self { unit, layout, bytes, rows, count, columns, room, .. } = self;
-        let tiles = Tiles::bytes(unit, count.min(SIDE), BLOCK / F::Scales::PARTS);
-        let panels = columns.group.clone();
+        let tiles = Tiles::bytes(*unit, (*count).min(SIDE), BLOCK / F::Scales::PARTS);
         let unpacked = &mut room.unpacked[..panels.len()];
         let total = count.div_ceil(SIDE);
+        let records = layout.blocks.div_ceil(RECORD);
         for first in (0..total).step_by(TILES) {
-            let left = count - first * SIDE;
+            let left = *count - first * SIDE;
             let sums = &mut room.sums[..(total - first).min(TILES)];
             sums.fill([[[0.0; LANES]; GROUP]; SIDE]);
-            for index in 0..layout.blocks.div_ceil(RECORD) {
+            for index in 0..records {
                 let blocks = layout.count(index);
                 for (panel, unpacked) in panels.clone().zip(&mut *unpacked) {
                     let record = &bytes[panel * layout.panel + index * layout.record..][..F::bytes(blocks)];
                     F::unpack::<S, true>(s, record, blocks, unpacked);
                 }
+                let next = match index + 1 < records {
+                    true => panels.start * layout.panel + (index + 1) * layout.record,
+                    false => panels.end * layout.panel,
+                };
                 let record = Record::<F> {
                     rows: &rows[first * layout.blocks + index * RECORD..],
                     stride: layout.blocks,
@@ -110,9 +125,7 @@ impl<F: Format> Kernel for Product<'_, F> {
                     parts: blocks * F::Scales::PARTS,
                     panels: unpacked,
                     ahead: Ahead {
-                        first: bytes
-                            .as_ptr()
-                            .wrapping_add(panels.start * layout.panel + (index + 1) * layout.record),
+                        first: bytes.as_ptr().wrapping_add(next),
                         stride: layout.panel,
                         length: F::bytes(blocks),
                     },
@@ -120,17 +133,23 @@ impl<F: Format> Kernel for Product<'_, F> {
                 };
                 record.multiply(s, &tiles, &mut room.dots, sums);
             }
-            let rows = &sums.as_flattened()[..left.min(TILES * SIDE)];
-            finish(s, &columns, first * SIDE, rows);
+            let sums = &sums.as_flattened()[..left.min(TILES * SIDE)];
+            finish(s, columns, panels.clone(), first * SIDE, sums);
         }
     }
 }
 
-/// The sums of rows from `first` on, with the bias, to their place.
+/// The panels' sums of rows from `first` on, with the bias, to their place.
 #[inline(always)]
-fn finish<S: Simd>(s: S, columns: &Columns<'_>, first: usize, sums: &[[[f32; LANES]; GROUP]]) {
-    let Columns { n, width, bias, out, group, .. } = columns;
-    let range = columns.first + group.start * LANES..columns.first + n.min(&(group.end * LANES));
+fn finish<S: Simd>(
+    s: S,
+    columns: &Columns<'_>,
+    panels: Range<usize>,
+    first: usize,
+    sums: &[[[f32; LANES]; GROUP]],
+) {
+    let Columns { n, width, bias, out, .. } = columns;
+    let range = columns.first + panels.start * LANES..columns.first + n.min(&(panels.end * LANES));
     let bias = bias.map(|bias| &bias[range.clone()]);
     for (row, sums) in sums.iter().enumerate() {
         let start = (first + row) * width;
