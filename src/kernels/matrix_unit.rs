@@ -218,9 +218,7 @@ impl Tiles {
             );
         }
     }
-}
 
-impl Tiles {
     /// The products of bytes with signs: those of two tiles of activations, each with those of two tiles of weights, as four
     /// tiles of whole numbers below each other (first with both, second with both).
     ///

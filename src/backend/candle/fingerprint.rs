@@ -2,7 +2,7 @@
 
 use std::{
     fs::File,
-    io::{self, Read},
+    io,
     path::{Path, PathBuf},
     sync::atomic::{AtomicUsize, Ordering},
     thread,
@@ -145,18 +145,9 @@ impl Content {
 
 /// Bytes of a file and their hash.
 fn hash_file(path: &Path) -> io::Result<(u64, String)> {
-    let mut file = File::open(path)?;
     let mut hash = Hasher::new();
-    let mut buffer = vec![0; 1 << 20];
-    let mut bytes = 0;
-    loop {
-        let count = file.read(&mut buffer)?;
-        if count == 0 {
-            return Ok((bytes, hash.finalize().to_string()));
-        }
-        hash.update(&buffer[..count]);
-        bytes += count as u64;
-    }
+    hash.update_reader(File::open(path)?)?;
+    Ok((hash.count(), hash.finalize().to_string()))
 }
 
 #[cfg(test)]

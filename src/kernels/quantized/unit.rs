@@ -245,12 +245,18 @@ impl<F: Format> Record<'_, F> {
         }
     }
 
+    /// The panels of a step. Of an odd number the last one goes alone, twice.
+    #[inline(always)]
+    fn pair(&self, step: Step) -> [usize; WIDTH] {
+        [step.panel, (step.panel + 1).min(self.panels.len() - 1)]
+    }
+
     /// Two parts of sixteen rows by two panels. Of an odd number the last one goes alone, twice.
     #[inline(always)]
     fn dots(&self, tiles: &Tiles, step: Step, dots: &mut Dots) {
         let parts = F::Scales::PARTS;
         let part = [step.at, (step.at + 1).min(self.parts - 1)];
-        let panel = [step.panel, (step.panel + 1).min(self.panels.len() - 1)];
+        let panel = self.pair(step);
         let rows = &self.rows[step.tile * self.stride..];
         let x = part.map(|part| {
             let quants = rows[part / parts].quants.as_ptr().cast::<i8>();
@@ -283,7 +289,7 @@ impl<F: Format> Record<'_, F> {
         dots: &Dots,
         sums: &mut [[[f32; LANES]; GROUP]],
     ) {
-        let panel = [step.panel, (step.panel + 1).min(self.panels.len() - 1)];
+        let panel = self.pair(step);
         let mut scales = [[s.splat(0.0); WIDTH]; D];
         let mut minima = [[s.splat(0.0); WIDTH]; D];
         for d in 0..D {
