@@ -30,22 +30,8 @@ use blocks::Quantization;
 use formats::{Format, RECORD, Scales, Unpacked};
 use rows::Rows;
 
-/// Panels that are multiplied by many rows together.
-const GROUP: usize = 4;
-
-/// Panels that a task multiplies by so many rows, of all panels. A few rows wait for the memory, which gives most to threads
-/// that read on and on: each has as few stretches as leave no thread without one at the end.
-pub(super) fn group(rows: usize, panels: usize, threads: usize) -> usize {
-    /// From so many rows on the arithmetic takes longer than reading.
-    const MANY: usize = 64;
-    /// Panels that make a stretch.
-    const LONG: usize = 32;
-    if rows >= MANY {
-        return GROUP;
-    }
-    let stretches = (panels / (threads * LONG)).clamp(1, 4);
-    panels.div_ceil(threads * stretches).next_multiple_of(tile::WIDTH)
-}
+/// Panels that are multiplied together.
+pub(super) const GROUP: usize = 4;
 
 /// Packed weights of one type.
 pub(super) struct Panels {

@@ -25,7 +25,7 @@ const ROWS: usize = 64;
 const AHEAD: usize = 2048;
 
 /// Panels that go together.
-pub(super) const WIDTH: usize = 2;
+const WIDTH: usize = 2;
 
 /// What a thread computes in: filling it with zeros for each panel would take as long as some of the arithmetic.
 struct Room {
