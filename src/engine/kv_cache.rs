@@ -7,15 +7,17 @@
 
 use std::{
     cell::RefCell,
-    collections::{BTreeMap, HashMap},
+    collections::BTreeMap,
     fmt,
     rc::{Rc, Weak},
 };
 
 use sha2::{Digest, Sha256};
 
-/// Names the content of a block by all tokens from the start of the sequence to the block's end. Cryptographic: a
-/// collision would continue one client's text from another's.
+use crate::model::BLOCK;
+
+/// Names all tokens from the start of a sequence to the end of one of its blocks. Cryptographic: a collision would
+/// continue one client's text from another's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key([u8; 32]);
 
@@ -26,7 +28,7 @@ impl Key {
         Self(Sha256::digest(seed.to_le_bytes()).into())
     }
 
-    /// Of the block with these tokens after the one that `self` names.
+    /// Of these tokens after those that `self` names.
     #[must_use]
     pub fn child(&self, tokens: &[u32]) -> Self {
         let mut hash = Sha256::new_with_prefix(self.0);
@@ -34,6 +36,21 @@ impl Key {
             hash.update(token.to_le_bytes());
         }
         Self(hash.finalize().into())
+    }
+}
+
+/// What a full block holds: its tokens, after those that `parent` names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Content {
+    pub parent: Key,
+    pub tokens: [u32; BLOCK],
+}
+
+impl Content {
+    /// What the block after this one has as its parent.
+    #[must_use]
+    pub fn key(&self) -> Key {
+        self.parent.child(&self.tokens)
     }
 }
 
@@ -120,39 +137,49 @@ impl KvCache {
         Some(ids.into_iter().map(|id| self.hold(&mut pool, id)).collect())
     }
 
-    /// The blocks of the longest known prefix of a sequence whose blocks have these keys.
+    /// The blocks of the longest known prefix of a sequence whose blocks hold this.
     #[must_use]
-    pub fn find(&self, keys: &[Key]) -> Vec<Block> {
+    pub fn find(&self, contents: &[Content]) -> Vec<Block> {
         let mut pool = self.pool.borrow_mut();
         let mut found = Vec::new();
-        for key in keys {
-            let Some(&id) = pool.index.get(key) else { break };
-            let place = &mut pool.places[id as usize];
-            let block = match place.holders.upgrade() {
-                Some(held) => Block(held),
-                None => {
-                    let stamp = place.freed;
-                    pool.cached.remove(&stamp);
-                    self.hold(&mut pool, id)
-                }
-            };
-            found.push(block);
+        for content in contents {
+            let Some(&id) = pool.index.get(content) else { break };
+            found.push(self.hold_known(&mut pool, id));
         }
         found
     }
 
+    /// The block after `parent` that begins with the most of `tokens`, fewer than a block has, and with how many.
+    #[must_use]
+    pub fn find_beginning(&self, parent: Key, tokens: &[u32]) -> Option<(Block, usize)> {
+        let mut pool = self.pool.borrow_mut();
+        let mut wanted = Content { parent, tokens: [0; BLOCK] };
+        wanted.tokens[..tokens.len()].copy_from_slice(tokens);
+        // In the order of their tokens those that begin alike are neighbours.
+        let neighbours = [pool.index.range(..&wanted).next_back(), pool.index.range(&wanted..).next()];
+        let alike = |content: &Content| {
+            if content.parent != parent {
+                return 0;
+            }
+            content.tokens.iter().zip(tokens).take_while(|(known, token)| known == token).count()
+        };
+        let counted = neighbours.into_iter().flatten().map(|(content, id)| (alike(content), *id));
+        let (count, id) = counted.max_by_key(|(count, _)| *count).filter(|(count, _)| *count > 0)?;
+        Some((self.hold_known(&mut pool, id), count))
+    }
+
     /// Makes a block known by its content. It must be full and computed, and nothing may be written to it from now on.
-    pub fn publish(&self, block: &Block, key: Key) {
+    pub fn publish(&self, block: &Block, content: Content) {
         if !self.prefix_cache {
             return;
         }
         let mut pool = self.pool.borrow_mut();
         // Sequences that ran side by side may have computed the same content twice: the first one stays known.
-        if pool.index.contains_key(&key) || pool.places[block.id() as usize].key.is_some() {
+        if pool.index.contains_key(&content) || pool.places[block.id() as usize].content.is_some() {
             return;
         }
-        pool.index.insert(key, block.id());
-        pool.places[block.id() as usize].key = Some(key);
+        pool.index.insert(content, block.id());
+        pool.places[block.id() as usize].content = Some(content);
     }
 
     /// Forgets all contents. Who holds blocks keeps them.
@@ -162,7 +189,20 @@ impl KvCache {
         let cached = std::mem::take(&mut pool.cached);
         pool.blank.extend(cached.into_values());
         for place in &mut pool.places {
-            place.key = None;
+            place.content = None;
+        }
+    }
+
+    /// A block with content, whether somebody holds it or not.
+    fn hold_known(&self, pool: &mut Pool, id: u32) -> Block {
+        let place = &pool.places[id as usize];
+        match place.holders.upgrade() {
+            Some(held) => Block(held),
+            None => {
+                let stamp = place.freed;
+                pool.cached.remove(&stamp);
+                self.hold(pool, id)
+            }
         }
     }
 
@@ -182,13 +222,13 @@ struct Pool {
     /// Free blocks with content, by the time they became free.
     cached: BTreeMap<u64, u32>,
     /// Blocks with content, free or held.
-    index: HashMap<Key, u32>,
+    index: BTreeMap<Content, u32>,
     clock: u64,
 }
 
 #[derive(Default)]
 struct Place {
-    key: Option<Key>,
+    content: Option<Content>,
     holders: Weak<Held>,
     /// Its time in [`Pool::cached`].
     freed: u64,
@@ -203,8 +243,8 @@ impl Pool {
     fn evict(&mut self) -> Option<u32> {
         self.blank.pop().or_else(|| {
             let (_, id) = self.cached.pop_first()?;
-            if let Some(key) = self.places[id as usize].key.take() {
-                self.index.remove(&key);
+            if let Some(content) = self.places[id as usize].content.take() {
+                self.index.remove(&content);
             }
             Some(id)
         })
@@ -212,7 +252,7 @@ impl Pool {
 
     fn give_back(&mut self, id: u32) {
         let place = &mut self.places[id as usize];
-        if place.key.is_none() {
+        if place.content.is_none() {
             self.blank.push(id);
         } else {
             self.clock += 1;

@@ -168,10 +168,13 @@ impl Runner {
 
     /// Logits of the rows that the batch wants. The outer error is a panic's payload.
     fn forward(&mut self, batch: &[Run]) -> Result<Result<Vec<f32>, ForwardError>, Box<dyn Any + Send>> {
-        let chunks = self.scheduler.chunks(batch);
+        let (copies, chunks) = (self.scheduler.copies(batch), self.scheduler.chunks(batch));
         let wanted = batch.iter().map(rows).sum::<usize>() * self.model.shape().vocabulary;
         // Sound: after a panic nothing that the model held is used before it has made room anew.
-        let result = catch_unwind(AssertUnwindSafe(|| self.model.forward(&chunks)))?;
+        let result = catch_unwind(AssertUnwindSafe(|| {
+            copies.iter().try_for_each(|&(from, to)| self.model.copy_block(from, to))?;
+            self.model.forward(&chunks)
+        }))?;
         Ok(result.and_then(|logits| {
             let got = logits.len();
             let mismatch = || ForwardError(format!("{got} logits came where {wanted} were asked for"));

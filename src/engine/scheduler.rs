@@ -5,9 +5,9 @@
 //! when none is free takes those of a paused sequence, else of the youngest, which is computed again later. So the
 //! oldest that is not paused always runs, every request becomes the oldest one day, and nobody starves.
 //!
-//! The choices of a request share the whole blocks of their prompt. The rest of the prompt, 16 tokens at most, is run
-//! anew for each choice: a block is only shared when it is full, hence never written to again, and no kernel that
-//! copies blocks is needed. Each choice thereby also has the logits of its own last prompt token.
+//! A block is only shared when it is full, hence never written to again. Of the block after those a copy is made, when
+//! another begins with the same tokens: one that is known, or that of another choice of the request. The last token
+//! always is run, for its logits, so each choice has those of its own last prompt token.
 
 use std::collections::BTreeMap;
 
@@ -163,9 +163,20 @@ impl Scheduler {
         batch.iter().filter_map(chunk).collect()
     }
 
+    /// Blocks to be copied before the batch is run, from where to where.
+    #[must_use]
+    pub fn copies(&self, batch: &[Run]) -> Vec<(u32, u32)> {
+        let copy = |run: &Run| {
+            let sequence = self.sequences.get(&run.id)?;
+            Some((sequence.source.as_ref()?.id(), sequence.blocks()[run.start / BLOCK]))
+        };
+        batch.iter().filter_map(copy).collect()
+    }
+
     /// The model has computed these tokens. Blocks that are full now can be found by others.
     pub fn computed(&mut self, run: &Run) {
         let Some(sequence) = self.sequences.get_mut(&run.id) else { return };
+        sequence.source = None;
         sequence.computed = run.start + run.len;
         if sequence.computed >= sequence.prompt {
             sequence.wants_prompt_rows = false;
@@ -174,9 +185,9 @@ impl Scheduler {
         if full.is_empty() || !self.cache.finds_prefixes() {
             return;
         }
-        let keys = sequence.keys(full.end)[full.clone()].to_vec();
-        for (block, key) in sequence.table.blocks()[full].iter().zip(keys) {
-            self.cache.publish(block, key);
+        let contents = sequence.contents(full.end)[full.clone()].to_vec();
+        for (block, content) in sequence.table.blocks()[full].iter().zip(contents) {
+            self.cache.publish(block, content);
         }
     }
 
@@ -232,6 +243,7 @@ impl Scheduler {
         }
         let mut table = BlockTable::default();
         table.extend(self.shared_blocks(id));
+        let mut beginning = self.beginning(id, table.len());
         loop {
             let Some(sequence) = self.sequences.get(&id) else { return Admission::NoRoom };
             let lacking = sequence.lacking() - table.len();
@@ -242,10 +254,18 @@ impl Scheduler {
                 && let Some(sequence) = self.sequences.get_mut(&id)
             {
                 sequence.computed = table.len() * BLOCK;
+                if let Some((source, tokens)) = beginning {
+                    sequence.computed += tokens;
+                    sequence.source = Some(source);
+                }
                 sequence.cached.get_or_insert(sequence.computed);
                 table.extend(own);
                 sequence.table = table;
                 return Admission::Admitted;
+            }
+            // It is held, and may be the one that is lacking.
+            if beginning.take().is_some() {
+                continue;
             }
             match self.youngest(Sequence::is_paused) {
                 Some(victim) => self.preempt(victim),
@@ -261,22 +281,36 @@ impl Scheduler {
             return Vec::new();
         }
         let sharable = sequence.sharable();
-        let found =
-            if self.cache.finds_prefixes() { self.cache.find(sequence.keys(sharable)) } else { Vec::new() };
+        let found = if self.cache.finds_prefixes() {
+            self.cache.find(sequence.contents(sharable))
+        } else {
+            Vec::new()
+        };
         // Choices of one request share also without a prefix cache.
         let prompt = sharable.min(sequence.prompt / BLOCK);
-        let sibling = self.siblings(id).find(|sibling| sibling.computed >= sibling.prompt);
-        match sibling {
+        match self.siblings(id).find(|sibling| sibling.has_prompt()) {
             Some(sibling) if prompt > found.len() => sibling.table.share(prompt),
             _ => found,
         }
     }
 
+    /// A block that begins with the same tokens as block number `shared` of the sequence, after the same ones, and how
+    /// many of them it spares.
+    fn beginning(&mut self, id: SequenceId, shared: usize) -> Option<(Block, usize)> {
+        let sibling = self.siblings(id).find(|sibling| sibling.has_prompt());
+        let block = sibling.and_then(|sibling| sibling.table.blocks().get(shared).cloned());
+        let sequence = self.sequences.get_mut(&id).filter(|sequence| !sequence.wants_prompt_rows)?;
+        let prompt = sequence.prompt.min(sequence.tokens.len() - 1);
+        let (parent, tokens) = sequence.beginning(shared);
+        let known = self.cache.find_beginning(parent, tokens);
+        let of_prompt = block.zip(prompt.checked_sub(shared * BLOCK)).filter(|(_, tokens)| *tokens > 0);
+        known.into_iter().chain(of_prompt).max_by_key(|(_, tokens)| *tokens)
+    }
+
     /// Another choice of the request runs the prompt now. The oldest choice is thereby also the first to answer.
     fn awaits_other_choice(&self, id: SequenceId) -> bool {
-        let has_prompt = |sibling: &Sequence| sibling.computed >= sibling.prompt;
-        let runs_prompt = |sibling: &Sequence| !sibling.paused && !has_prompt(sibling);
-        self.siblings(id).any(runs_prompt) && !self.siblings(id).any(has_prompt)
+        let runs_prompt = |sibling: &Sequence| !sibling.paused && !sibling.has_prompt();
+        self.siblings(id).any(runs_prompt) && !self.siblings(id).any(Sequence::has_prompt)
     }
 
     /// The other choices of the request that have blocks.

@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 
 use crate::model::BLOCK;
 
-use super::kv_cache::{Block, Key};
+use super::kv_cache::{Block, Content, Key};
 
 /// Names a sequence and orders all of them by age: those of earlier requests first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -72,8 +72,10 @@ pub struct Sequence {
     /// Tokens, from the first, whose keys and values are in the blocks.
     pub(super) computed: usize,
     pub(super) table: BlockTable,
+    /// The block whose content the first one that it writes to begins with, until it was run.
+    pub(super) source: Option<Block>,
     /// Of the whole blocks of `tokens`, as far as they were needed.
-    keys: Vec<Key>,
+    contents: Vec<Content>,
     seed: u64,
     /// The number of the adapter that it runs through.
     pub(super) adapter: Option<u32>,
@@ -93,7 +95,8 @@ impl Sequence {
             tokens: prompt,
             computed: 0,
             table: BlockTable::default(),
-            keys: Vec::new(),
+            source: None,
+            contents: Vec::new(),
             seed,
             adapter: None,
             cached: None,
@@ -149,6 +152,11 @@ impl Sequence {
         self.tokens.len() - self.computed
     }
 
+    /// Its blocks hold its whole prompt.
+    pub(super) fn has_prompt(&self) -> bool {
+        self.computed >= self.prompt
+    }
+
     pub(super) fn is_decoding(&self) -> bool {
         self.is_admitted() && !self.paused && self.remaining() == 1
     }
@@ -163,13 +171,23 @@ impl Sequence {
         (self.tokens.len() - 1) / BLOCK
     }
 
-    /// Keys of its first `count` whole blocks.
-    pub(super) fn keys(&mut self, count: usize) -> &[Key] {
-        for block in self.keys.len()..count {
-            let parent = self.keys.last().copied().unwrap_or_else(|| self.root());
-            self.keys.push(parent.child(&self.tokens[block * BLOCK..(block + 1) * BLOCK]));
+    /// What its first `count` whole blocks hold.
+    pub(super) fn contents(&mut self, count: usize) -> &[Content] {
+        let (blocks, _) = self.tokens.as_chunks();
+        let missing = count.saturating_sub(self.contents.len());
+        for &tokens in blocks.iter().skip(self.contents.len()).take(missing) {
+            let parent = self.contents.last().map_or_else(|| self.root(), Content::key);
+            self.contents.push(Content { parent, tokens });
         }
-        &self.keys[..count]
+        &self.contents[..count]
+    }
+
+    /// The parent of its block number `block`, and of that block's tokens those that need not be run: the last of the
+    /// sequence always is.
+    pub(super) fn beginning(&mut self, block: usize) -> (Key, &[u32]) {
+        let parent = self.contents(block).last().map(Content::key);
+        let end = (self.tokens.len() - 1).min((block + 1) * BLOCK - 1);
+        (parent.unwrap_or_else(|| self.root()), &self.tokens[block * BLOCK..end])
     }
 
     /// An adapter's is that of a block with its number alone, which no block of tokens is.
@@ -181,6 +199,7 @@ impl Sequence {
     /// Takes its blocks away. It starts over when it is admitted again.
     pub(super) fn evict(&mut self) {
         self.table = BlockTable::default();
+        self.source = None;
         self.computed = 0;
     }
 }

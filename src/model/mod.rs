@@ -93,6 +93,9 @@ pub trait Forward: Send {
     /// Makes room for `blocks` blocks, numbered from 0; what the cache held is lost.
     fn allocate(&mut self, blocks: usize) -> Result<(), ForwardError>;
 
+    /// Makes block `to` hold what block `from` does.
+    fn copy_block(&mut self, from: u32, to: u32) -> Result<(), ForwardError>;
+
     /// Runs a ragged batch. Returns the logits of the wanted rows, `vocabulary` values each, in the chunks' order and
     /// within a chunk in the tokens' order. Each row's bits depend on its own sequence alone: not on the rest of the
     /// batch, the chunking, the blocks' numbers or the number of threads. (Not so on another [`Device`] than the CPU.)

@@ -128,6 +128,12 @@ impl Forward for Fake {
         Ok(())
     }
 
+    fn copy_block(&mut self, from: u32, to: u32) -> Result<(), ForwardError> {
+        let from = from as usize * BLOCK;
+        self.cells.copy_within(from..from + BLOCK, to as usize * BLOCK);
+        Ok(())
+    }
+
     fn forward(&mut self, chunks: &[Chunk<'_>]) -> Result<Vec<f32>, ForwardError> {
         self.check(chunks);
         (self.hook)(chunks)?;

@@ -115,6 +115,10 @@ impl Forward for Scripted {
         Ok(())
     }
 
+    fn copy_block(&mut self, _: u32, _: u32) -> Result<(), ForwardError> {
+        Ok(())
+    }
+
     fn forward(&mut self, chunks: &[Chunk<'_>]) -> Result<Vec<f32>, ForwardError> {
         assert!(chunks.len() == 1 && chunks[0].rows == Rows::Last);
         Ok(self.rows.lock().unwrap().remove(0))

@@ -1,15 +1,16 @@
 use std::collections::HashMap;
 
-use sconce::engine::kv_cache::{Block, Key, KvCache};
+use sconce::engine::kv_cache::{Block, Content, Key, KvCache};
 
 use crate::dice::Dice;
 
-fn chain(seed: u64, length: u32) -> Vec<Key> {
-    let mut key = Key::root(seed);
+fn chain(seed: u64, length: u32) -> Vec<Content> {
+    let mut parent = Key::root(seed);
     (0..length)
         .map(|number| {
-            key = key.child(&[number; 16]);
-            key
+            let content = Content { parent, tokens: [number; 16] };
+            parent = content.key();
+            content
         })
         .collect()
 }
@@ -47,23 +48,23 @@ fn a_shared_block_is_free_after_its_last_holder() {
 #[test]
 fn prefixes_are_found_held_or_free_until_evicted() {
     let cache = KvCache::new(3, true);
-    let keys = chain(0, 3);
+    let contents = chain(0, 3);
     let blocks = cache.take(2).unwrap();
-    cache.publish(&blocks[0], keys[0]);
-    cache.publish(&blocks[1], keys[1]);
-    assert_eq!(ids(&cache.find(&keys)), ids(&blocks));
+    cache.publish(&blocks[0], contents[0]);
+    cache.publish(&blocks[1], contents[1]);
+    assert_eq!(ids(&cache.find(&contents)), ids(&blocks));
     let places = ids(&blocks);
     drop(blocks);
     assert_eq!(cache.usage().cached, 2);
-    let found = cache.find(&keys);
+    let found = cache.find(&contents);
     assert_eq!(ids(&found), places);
     assert_eq!((cache.usage().cached, cache.free()), (0, 1));
     // Back to front, as a sequence gives them back: the first stays the longest.
     found.into_iter().rev().for_each(drop);
     let taken = cache.take(2).unwrap();
-    assert_eq!(ids(&cache.find(&keys)), places[..1]);
+    assert_eq!(ids(&cache.find(&contents)), places[..1]);
     drop(taken);
-    assert!(cache.find(&keys[1..]).is_empty());
+    assert!(cache.find(&contents[1..]).is_empty());
 }
 
 #[test]
@@ -73,33 +74,63 @@ fn what_is_known_depends_on_tokens_parents_and_seed() {
     cache.publish(&block[0], chain(0, 2)[1]);
     assert!(cache.find(&chain(0, 2)[..1]).is_empty());
     assert!(cache.find(&chain(1, 2)[1..]).is_empty());
-    assert!(cache.find(&[Key::root(0).child(&[1; 16])]).is_empty());
+    assert!(cache.find(&[Content { parent: Key::root(0), tokens: [1; 16] }]).is_empty());
     assert_eq!(cache.find(&chain(0, 2)[1..]).len(), 1);
+}
+
+#[test]
+fn the_block_that_begins_with_the_most_tokens_is_found() {
+    let cache = KvCache::new(40, true);
+    let mut dice = Dice(5);
+    let parents = [Key::root(0), Key::root(1)];
+    let mut known: Vec<(u32, Content)> = Vec::new();
+    for block in cache.take(40).unwrap() {
+        let tokens = std::array::from_fn(|_| dice.below(3) as u32);
+        let content = Content { parent: dice.pick(&parents), tokens };
+        known.push((block.id(), content));
+        cache.publish(&block, content);
+    }
+    for _ in 0..2_000 {
+        let (parent, length) = (dice.pick(&parents), dice.below(16));
+        let wanted: Vec<u32> = (0..length).map(|_| dice.below(3) as u32).collect();
+        let alike = |tokens: &[u32]| tokens.iter().zip(&wanted).take_while(|(a, b)| a == b).count();
+        let of_parent = known.iter().filter(|(_, content)| content.parent == parent);
+        let most = of_parent.map(|(_, content)| alike(&content.tokens)).max().unwrap();
+        let Some((block, count)) = cache.find_beginning(parent, &wanted) else {
+            assert_eq!(most, 0, "{wanted:?}");
+            continue;
+        };
+        assert_eq!((count, cache.usage().held), (most, 1), "{wanted:?}");
+        let (_, content) = known.iter().find(|(id, _)| *id == block.id()).unwrap();
+        assert_eq!((content.parent, alike(&content.tokens)), (parent, most));
+    }
+    assert!(cache.find_beginning(Key::root(2), &[0, 1, 2]).is_none());
+    assert_eq!((cache.usage().held, cache.usage().cached), (0, 40));
 }
 
 #[test]
 fn without_prefix_cache_nothing_is_found() {
     let cache = KvCache::new(1, false);
     let block = cache.take(1).unwrap();
-    let keys = chain(0, 1);
-    cache.publish(&block[0], keys[0]);
-    assert!(cache.find(&keys).is_empty());
+    let contents = chain(0, 1);
+    cache.publish(&block[0], contents[0]);
+    assert!(cache.find(&contents).is_empty() && cache.find_beginning(Key::root(0), &[0; 15]).is_none());
     drop(block);
-    assert!(cache.find(&keys).is_empty());
+    assert!(cache.find(&contents).is_empty());
     assert_eq!(cache.usage().cached, 0);
 }
 
 #[test]
 fn what_is_forgotten_is_not_found_but_still_held() {
     let cache = KvCache::new(2, true);
-    let keys = chain(0, 2);
+    let contents = chain(0, 2);
     let blocks = cache.take(2).unwrap();
-    cache.publish(&blocks[0], keys[0]);
-    cache.publish(&blocks[1], keys[1]);
+    cache.publish(&blocks[0], contents[0]);
+    cache.publish(&blocks[1], contents[1]);
     let mut blocks = blocks.into_iter();
     drop(blocks.next());
     cache.forget();
-    assert!(cache.find(&keys).is_empty() && cache.find(&keys[1..]).is_empty());
+    assert!(cache.find(&contents).is_empty() && cache.find(&contents[1..]).is_empty());
     assert_eq!(cache.usage().held, 1);
     drop(blocks);
     assert_eq!((cache.free(), cache.usage().cached), (2, 0));
@@ -109,7 +140,7 @@ fn what_is_forgotten_is_not_found_but_still_held() {
 #[derive(Default)]
 struct Model {
     holders: HashMap<u32, usize>,
-    contents: HashMap<u32, Key>,
+    contents: HashMap<u32, Content>,
     /// Free blocks with content, least recently used first.
     order: Vec<u32>,
 }
@@ -131,8 +162,8 @@ impl Model {
         }
     }
 
-    fn knows(&self, key: &Key) -> Option<u32> {
-        self.contents.iter().find(|(_, other)| *other == key).map(|(id, _)| *id)
+    fn knows(&self, content: &Content) -> Option<u32> {
+        self.contents.iter().find(|(_, other)| *other == content).map(|(id, _)| *id)
     }
 }
 
@@ -144,7 +175,7 @@ fn random_operations_agree_with_a_simple_model() {
         let cache = KvCache::new(total as u32, true);
         let mut model = Model::default();
         let mut held: Vec<Block> = Vec::new();
-        let chains: Vec<Vec<Key>> = (0..3).map(|seed| chain(seed, 6)).collect();
+        let chains: Vec<Vec<Content>> = (0..3).map(|seed| chain(seed, 6)).collect();
         for _ in 0..1_000 {
             match dice.below(6) {
                 0 => {
@@ -172,17 +203,18 @@ fn random_operations_agree_with_a_simple_model() {
                 }
                 3 if !held.is_empty() => {
                     let block = &held[dice.below(held.len())];
-                    let keys = dice.below(3);
-                    let key = dice.pick(&chains[keys]);
-                    if model.knows(&key).is_none() && !model.contents.contains_key(&block.id()) {
-                        model.contents.insert(block.id(), key);
+                    let chain = dice.below(3);
+                    let content = dice.pick(&chains[chain]);
+                    if model.knows(&content).is_none() && !model.contents.contains_key(&block.id()) {
+                        model.contents.insert(block.id(), content);
                     }
-                    cache.publish(block, key);
+                    cache.publish(block, content);
                 }
                 4 => {
-                    let keys = &chains[dice.below(3)];
-                    let expected: Vec<u32> = keys.iter().map_while(|key| model.knows(key)).collect();
-                    let found = cache.find(keys);
+                    let contents = &chains[dice.below(3)];
+                    let expected: Vec<u32> =
+                        contents.iter().map_while(|content| model.knows(content)).collect();
+                    let found = cache.find(contents);
                     assert_eq!(ids(&found), expected);
                     for block in found {
                         model.hold(block.id());

@@ -127,10 +127,32 @@ fn a_known_prefix_is_not_run_again_but_one_token_always_is() {
     step(&mut scheduler);
     add(&mut scheduler, 2, 40);
     add(&mut scheduler, 3, 48);
-    assert_eq!(step(&mut scheduler), [(1, 0, 50, 1), (2, 0, 32, 8), (3, 0, 32, 16)]);
-    assert_eq!(scheduler.sequence(id(2, 0)).unwrap().cached(), Some(32));
+    assert_eq!(step(&mut scheduler), [(1, 0, 50, 1), (2, 0, 39, 1), (3, 0, 47, 1)]);
+    assert_eq!(scheduler.sequence(id(2, 0)).unwrap().cached(), Some(39));
     // 4 blocks of the first, 1 of each of the others.
     assert_eq!(held(&scheduler), 6);
+}
+
+#[test]
+fn a_block_that_begins_alike_is_copied_where_there_is_room_for_both() {
+    let prompt = |own: u32| Sequence::new((0..36).chain([own; 12]).collect(), 0, false);
+    let mut scheduler = scheduler(7, true, 100, 8);
+    scheduler.add(id(1, 0), prompt(100));
+    assert_eq!(step(&mut scheduler), [(1, 0, 0, 48)]);
+    let source = scheduler.sequence(id(1, 0)).unwrap().blocks()[2];
+    scheduler.add(id(2, 0), prompt(200));
+    let batch = scheduler.schedule();
+    assert_eq!((batch[1].start, batch[1].len), (36, 12));
+    let own = scheduler.sequence(id(2, 0)).unwrap().blocks()[2];
+    assert_eq!(scheduler.copies(&batch), [(source, own)]);
+    batch.iter().for_each(|run| scheduler.computed(run));
+    assert!(scheduler.copies(&batch).is_empty());
+    scheduler.remove_request(1);
+    scheduler.remove_request(2);
+    // It needs all seven blocks: two are known, and the one to copy from must make room.
+    scheduler.add(id(3, 0), Sequence::new((0..36).chain([300; 70]).collect(), 0, false));
+    assert_eq!(step(&mut scheduler), [(3, 0, 32, 74)]);
+    assert_eq!(held(&scheduler), 7);
 }
 
 #[test]
@@ -177,11 +199,11 @@ fn choices_share_their_prompt(prefix_cache: bool) {
     for choice in 0..3 {
         scheduler.add(id(1, choice), Sequence::new((0..70).collect(), 0, false));
     }
-    add(&mut scheduler, 2, 4);
+    scheduler.add(id(2, 0), Sequence::new(vec![9; 4], 0, false));
     // The others wait for the first one's prompt, and nobody waits for them meanwhile.
     assert_eq!(step(&mut scheduler), [(1, 0, 0, 50)]);
     assert_eq!(step(&mut scheduler), [(1, 0, 50, 20), (2, 0, 0, 4)]);
-    assert_eq!(step(&mut scheduler), [(1, 0, 70, 1), (2, 0, 4, 1), (1, 1, 64, 6), (1, 2, 64, 6)]);
+    assert_eq!(step(&mut scheduler), [(1, 0, 70, 1), (2, 0, 4, 1), (1, 1, 69, 1), (1, 2, 69, 1)]);
     let blocks = |choice| scheduler.sequence(id(1, choice)).unwrap().blocks();
     assert_eq!(blocks(0)[..4], blocks(1)[..4]);
     assert_eq!(blocks(0)[..4], blocks(2)[..4]);

@@ -103,7 +103,14 @@ impl World {
                 assert!(other_place == place && other == content, "two sequences in one block");
             }
         }
-        assert_eq!(self.scheduler.cache().usage().held, owners.len(), "blocks that nobody has are held");
+        let mut held: HashSet<u32> = owners.keys().copied().collect();
+        held.extend(self.scheduler.copies(batch).iter().map(|(source, _)| source));
+        assert_eq!(self.scheduler.cache().usage().held, held.len(), "blocks that nobody has are held");
+        let copies = self.scheduler.copies(batch);
+        for (number, &(source, copy)) in copies.iter().enumerate() {
+            assert!(copies[number + 1..].iter().all(|(_, later)| *later != copy), "two copies to one place");
+            assert!(source != copy && owners.contains_key(&copy));
+        }
         for run in batch {
             let own = self.scheduler.sequence(run.id).unwrap().blocks();
             for block in &own[run.start / BLOCK..(run.start + run.len).div_ceil(BLOCK)] {

@@ -1,6 +1,6 @@
 //! A row's bits depend on its own sequence alone.
 
-use sconce::model::{Forward, KvType, Options, Rows};
+use sconce::model::{BLOCK, Forward, KvType, Options, Rows};
 
 use crate::cases::{Run, answer, case, cases};
 
@@ -13,7 +13,7 @@ pub(crate) fn alone(model: &mut dyn Forward, tokens: &[u32]) -> Vec<u32> {
     bits(&model.forward(&[run.chunk(tokens.len(), Rows::All)]).unwrap())
 }
 
-/// The same in pieces, among strangers that come and go, in other blocks.
+/// The same in pieces, among strangers that come and go, in other blocks, one of them copied in the middle.
 pub(crate) fn busy(model: &mut dyn Forward, tokens: &[u32]) -> Vec<u32> {
     model.allocate(SPARE as usize).unwrap();
     let vocabulary = model.shape().vocabulary as u32;
@@ -25,6 +25,11 @@ pub(crate) fn busy(model: &mut dyn Forward, tokens: &[u32]) -> Vec<u32> {
         let count = count.min(tokens.len() - mine.done);
         if count == 0 {
             break;
+        }
+        if step == 3 {
+            let block = &mut mine.blocks[mine.done / BLOCK];
+            model.copy_block(*block, 5).unwrap();
+            *block = 5;
         }
         let strangers = (step % 3, (step + 1) % 4);
         let chunks = [

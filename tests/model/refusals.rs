@@ -99,6 +99,7 @@ fn a_batch_that_does_not_fit_is_refused_and_the_model_stays_usable() {
     for chunk in wrong {
         assert!(model.forward(&[chunk]).is_err());
     }
+    assert!(model.copy_block(0, 2).is_err() && model.copy_block(2, 0).is_err());
     assert!(model.forward(&[]).unwrap().is_empty());
     let (logits, _) = answer(&mut *model, &case.input, 0);
     assert_eq!(logits.len(), 128);

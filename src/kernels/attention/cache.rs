@@ -4,6 +4,8 @@
 //! sixteen scores are computed at once with positions as lanes; values as `[block][kv head][16 positions][head dim]`,
 //! filled up to whole vectors, so that the output's elements are lanes. Neither needs a sum across lanes.
 
+use std::ops::Range;
+
 use half::bf16;
 
 use crate::kernels::{aligned::Aligned, dtype::Element, simd::LANES};
@@ -82,12 +84,32 @@ impl KvLayer {
             }
         }
     }
+
+    /// Makes block `to` hold what block `from` does.
+    ///
+    /// # Panics
+    /// When there is no such block.
+    pub fn copy_block(&mut self, from: usize, to: usize) {
+        let pages = from * self.kv_heads..(from + 1) * self.kv_heads;
+        match &mut self.store {
+            Store::F32(planes) => planes.copy(pages, to * self.kv_heads, self.head_dim),
+            Store::Bf16(planes) => planes.copy(pages, to * self.kv_heads, self.head_dim),
+        }
+    }
 }
 
 impl<T: Element> Planes<T> {
     fn new(pages: usize, head_dim: usize) -> Self {
         let keys = Aligned::zeroed(pages * head_dim * LANES);
         Self { keys, values: Aligned::zeroed(pages * head_dim.next_multiple_of(LANES) * LANES) }
+    }
+
+    fn copy(&mut self, from: Range<usize>, to: usize, head_dim: usize) {
+        let planes = [(&mut self.keys, head_dim), (&mut self.values, head_dim.next_multiple_of(LANES))];
+        for (plane, width) in planes {
+            let page = width * LANES;
+            plane.copy_within(from.start * page..from.end * page, to * page);
+        }
     }
 
     fn put(&mut self, page: usize, slot: usize, key: &[f32], value: &[f32]) {

@@ -229,6 +229,14 @@ impl Forward for Decoder {
         Ok(())
     }
 
+    fn copy_block(&mut self, from: u32, to: u32) -> Result<(), ForwardError> {
+        check_block(from.max(to), self.blocks)?;
+        for cache in &mut self.cache {
+            cache.copy_block(from as usize, to as usize);
+        }
+        Ok(())
+    }
+
     fn forward(&mut self, chunks: &[Chunk<'_>]) -> Result<Vec<f32>, ForwardError> {
         check(&self.shape, self.blocks, self.adapters, chunks)?;
         let places = places(chunks);
@@ -263,9 +271,7 @@ pub(super) fn check(
         if chunk.blocks.len() * BLOCK < end {
             return Err(ForwardError(format!("{} blocks do not cover {end} tokens", chunk.blocks.len())));
         }
-        if let Some(block) = chunk.blocks.iter().find(|block| **block as usize >= blocks) {
-            return Err(ForwardError(format!("block {block} of {blocks}")));
-        }
+        chunk.blocks.iter().try_for_each(|block| check_block(*block, blocks))?;
         if let Some(adapter) = chunk.adapter.filter(|adapter| *adapter as usize >= adapters) {
             return Err(ForwardError(format!("adapter {adapter} of {adapters}")));
         }
@@ -274,6 +280,11 @@ pub(super) fn check(
         }
     }
     Ok(())
+}
+
+/// Refuses a block that a cache of so many does not have.
+pub(super) fn check_block(block: u32, blocks: usize) -> Result<(), ForwardError> {
+    if (block as usize) < blocks { Ok(()) } else { Err(ForwardError(format!("block {block} of {blocks}"))) }
 }
 
 /// The rows that logits are wanted of, by their numbers in the batch.

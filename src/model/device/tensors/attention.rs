@@ -26,6 +26,17 @@ pub(super) struct Attention {
     slopes: Option<Tensor>,
 }
 
+impl Cache {
+    pub(super) fn copy_block(&self, from: usize, to: usize) -> Result<()> {
+        let slots = (from * BLOCK) as u32..((from + 1) * BLOCK) as u32;
+        let slots = Tensor::arange(slots.start, slots.end, self.keys.device())?;
+        for plane in [&self.keys, &self.values] {
+            plane.slice_set(&plane.index_select(&slots, 1)?, 1, to * BLOCK)?;
+        }
+        Ok(())
+    }
+}
+
 impl Attention {
     pub(super) fn new(
         from: &description::Attention,

@@ -14,7 +14,7 @@ use crate::{
     model::{
         BLOCK, Chunk, Device, Forward, ForwardError, Memory, Shape,
         builder::Builder,
-        decoder::check,
+        decoder::{check, check_block},
         description::{self, Description},
         error::LoadError,
         loader::{Progress, row_bytes},
@@ -165,6 +165,11 @@ impl Forward for Decoder {
         self.cache = self.layers.iter().map(cache).collect::<Result<_>>()?;
         self.blocks = blocks;
         Ok(())
+    }
+
+    fn copy_block(&mut self, from: u32, to: u32) -> std::result::Result<(), ForwardError> {
+        check_block(from.max(to), self.blocks)?;
+        Ok(self.cache.iter().try_for_each(|cache| cache.copy_block(from as usize, to as usize))?)
     }
 
     fn forward(&mut self, chunks: &[Chunk<'_>]) -> std::result::Result<Vec<f32>, ForwardError> {
