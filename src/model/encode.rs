@@ -56,8 +56,11 @@ pub trait Encode: Send {
 
     /// A vector for each sequence, in their order. Each one's bits depend on its own sequence alone: not on the rest of
     /// the batch or the number of threads. `alive` is called with each layer: a long text takes a while.
-    fn encode(&mut self, sequences: &[Sequence<'_>], alive: &dyn Fn())
-    -> Result<Vec<Vec<f32>>, ForwardError>;
+    fn encode(
+        &mut self,
+        sequences: &[Sequence<'_>],
+        alive: &(dyn Fn() + Sync),
+    ) -> Result<Vec<Vec<f32>>, ForwardError>;
 }
 
 impl EncodeShape {

@@ -29,7 +29,7 @@ impl Encode for Fake {
     fn encode(
         &mut self,
         sequences: &[Sequence<'_>],
-        alive: &dyn Fn(),
+        alive: &(dyn Fn() + Sync),
     ) -> Result<Vec<Vec<f32>>, ForwardError> {
         if let Some((entered, go)) = &self.gate {
             entered.send(sequences.iter().map(|sequence| sequence.tokens.len()).collect()).unwrap();

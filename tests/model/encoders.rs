@@ -245,6 +245,17 @@ fn the_same_bits_alone_in_a_crowd_on_any_number_of_threads_and_every_instruction
                 let what = format!("{} {} {threads} threads", case.name, isa.name());
                 assert!(alone == crowd, "{what} in a crowd");
                 assert!(alone == *expected.get_or_insert(alone.clone()), "{what}");
+                if threads == 1 {
+                    continue;
+                }
+                // So many that each thread has a part of its own.
+                let many: Vec<Sequence<'_>> =
+                    case.sequences.iter().cycle().take(36).map(Tokens::sequence).collect();
+                assert!(many.iter().map(|sequence| sequence.tokens.len()).sum::<usize>() >= 288);
+                let many = model.encode(&many, &|| ()).unwrap();
+                for (own, expected) in many.iter().zip(alone.iter().cycle()) {
+                    assert!(bits(own) == *expected, "{what} among many");
+                }
             }
         }
     }

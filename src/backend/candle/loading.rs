@@ -84,8 +84,8 @@ impl Measured {
             Task::Generate => {
                 (kv_cache(config, &memory, context_length, budget), batch.max(config.max_sequences.into()))
             }
-            // A text is run whole, and nothing of it is kept.
-            Task::Embed | Task::Rerank => (0, batch.max(context_length as u64)),
+            // A text is run whole, and nothing of it is kept. Parts of a batch on threads of their own have room of their own.
+            Task::Embed | Task::Rerank => (0, batch + batch.max(context_length as u64)),
         };
         let activations = memory.row * rows + memory.step;
         let footprint = Footprint { weights: memory.weights, kv_cache, activations };

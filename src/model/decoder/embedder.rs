@@ -47,7 +47,7 @@ impl Embedder {
     }
 
     /// Final states of all rows in `scratch.x`.
-    fn run(&mut self, chunks: &[Chunk<'_>], alive: &dyn Fn()) {
+    fn run(&mut self, chunks: &[Chunk<'_>], alive: &(dyn Fn() + Sync)) {
         let Self { decoder, cache, blocks, .. } = self;
         let needed = chunks.iter().map(|chunk| chunk.blocks.len()).sum::<usize>();
         if needed > *blocks {
@@ -78,7 +78,7 @@ impl Encode for Embedder {
     fn encode(
         &mut self,
         sequences: &[Sequence<'_>],
-        alive: &dyn Fn(),
+        alive: &(dyn Fn() + Sync),
     ) -> Result<Vec<Vec<f32>>, ForwardError> {
         let rows = self.shape.rows(sequences)?;
         let mut next = 0;

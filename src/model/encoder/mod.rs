@@ -5,8 +5,12 @@ mod bias;
 mod classifier;
 pub(super) mod description;
 mod layer;
+mod parts;
 
-use std::ops::Range;
+use std::{
+    ops::Range,
+    sync::{Mutex, PoisonError},
+};
 
 use super::{
     Encode, EncodeShape, ForwardError, Sequence,
@@ -40,12 +44,25 @@ pub(super) const UNUSED: [&str; 10] = [
 pub(super) struct Encoder {
     cpu: Cpu,
     shape: EncodeShape,
+    network: Network,
+    scratch: Scratch,
+    /// One for each thread.
+    parts: Vec<Mutex<Part>>,
+}
+
+/// What does not change.
+struct Network {
     embedding: Embedding,
     rotary: Vec<Rotary>,
     bias: Option<DistanceBias>,
     layers: Vec<Layer>,
     norm: Option<Norm>,
     output: Output,
+}
+
+/// Where a thread runs a part of a batch on its own.
+struct Part {
+    cpu: Cpu,
     scratch: Scratch,
 }
 
@@ -111,14 +128,68 @@ impl Encoder {
             Output::Classified(classifier) => (classifier.labels(), false),
         };
         let shape = EncodeShape { vocabulary, context_length, width, normalised };
-        let (rotary, scratch) = (description.rotary.clone(), Scratch::default());
-        Ok(Self { cpu, shape, embedding, rotary, bias, layers, norm, output, scratch })
+        let network = Network { embedding, rotary: description.rotary.clone(), bias, layers, norm, output };
+        let part = |_| Mutex::new(Part { cpu: Cpu::new(cpu.isa, 1), scratch: Scratch::default() });
+        let parts = (0..cpu.pool.threads()).map(part).collect();
+        Ok(Self { cpu, shape, network, scratch: Scratch::default(), parts })
+    }
+
+    /// Each part on a thread of its own.
+    fn apart(
+        &self,
+        sequences: &[Sequence<'_>],
+        parts: &[Vec<usize>],
+        alive: &(dyn Fn() + Sync),
+    ) -> Result<Vec<Vec<f32>>, ForwardError> {
+        let made: Vec<_> = parts.iter().map(|_| Mutex::new(Ok(Vec::new()))).collect();
+        self.cpu.pool.run(parts.len(), &|index| {
+            let own: Vec<Sequence<'_>> = parts[index].iter().map(|sequence| sequences[*sequence]).collect();
+            let Part { cpu, scratch } =
+                &mut *self.parts[index].lock().unwrap_or_else(PoisonError::into_inner);
+            let vectors =
+                self.shape.rows(&own).map(|rows| self.network.run(cpu, scratch, &own, &rows, alive));
+            *made[index].lock().unwrap_or_else(PoisonError::into_inner) = vectors;
+        });
+        let mut vectors = vec![Vec::new(); sequences.len()];
+        for (part, made) in parts.iter().zip(made) {
+            for (sequence, vector) in
+                part.iter().zip(made.into_inner().unwrap_or_else(PoisonError::into_inner)?)
+            {
+                vectors[*sequence] = vector;
+            }
+        }
+        Ok(vectors)
+    }
+}
+
+impl Network {
+    /// A vector for each sequence.
+    fn run(
+        &self,
+        cpu: &Cpu,
+        scratch: &mut Scratch,
+        sequences: &[Sequence<'_>],
+        rows: &[Range<usize>],
+        alive: &(dyn Fn() + Sync),
+    ) -> Vec<Vec<f32>> {
+        self.forward(cpu, scratch, sequences, rows, alive);
+        match &self.output {
+            Output::Pooled(pooler) => pooler.vectors(cpu, &scratch.x, rows, sequences),
+            Output::Classified(classifier) => classifier.scores(cpu, &scratch.x, rows),
+        }
     }
 
     /// Final rows of all sequences in `scratch.x`.
-    fn forward(&mut self, sequences: &[Sequence<'_>], rows: &[Range<usize>], alive: &dyn Fn()) {
+    fn forward(
+        &self,
+        cpu: &Cpu,
+        scratch: &mut Scratch,
+        sequences: &[Sequence<'_>],
+        rows: &[Range<usize>],
+        alive: &(dyn Fn() + Sync),
+    ) {
         let count = rows.last().map_or(0, |last| last.end);
-        let Self { cpu, embedding, rotary, scratch, .. } = self;
+        let Self { embedding, rotary, .. } = self;
         scratch.x.resize(count * embedding.hidden);
         let places: Vec<(usize, usize)> =
             (0..).zip(sequences).flat_map(|(s, own)| (0..own.tokens.len()).map(move |i| (s, i))).collect();
@@ -183,19 +254,18 @@ impl Encode for Encoder {
     fn encode(
         &mut self,
         sequences: &[Sequence<'_>],
-        alive: &dyn Fn(),
+        alive: &(dyn Fn() + Sync),
     ) -> Result<Vec<Vec<f32>>, ForwardError> {
         let rows = self.shape.rows(sequences)?;
-        let types = self.embedding.types.as_ref().map_or(1, |types| types.shape[0]);
+        let types = self.network.embedding.types.as_ref().map_or(1, |types| types.shape[0]);
         let known = |kind: &&u32| types > 1 && **kind as usize >= types;
         if let Some(kind) = sequences.iter().flat_map(|sequence| sequence.types).find(known) {
             return Err(ForwardError(format!("token type {kind} of {types}")));
         }
-        self.forward(sequences, &rows, alive);
-        let x = &self.scratch.x;
-        Ok(match &self.output {
-            Output::Pooled(pooler) => pooler.vectors(&self.cpu, x, &rows, sequences),
-            Output::Classified(classifier) => classifier.scores(&self.cpu, x, &rows),
-        })
+        let lengths: Vec<usize> = rows.iter().map(Range::len).collect();
+        match parts::divide(&lengths, self.network.embedding.hidden, self.parts.len()) {
+            Some(parts) => self.apart(sequences, &parts, alive),
+            None => Ok(self.network.run(&self.cpu, &mut self.scratch, sequences, &rows, alive)),
+        }
     }
 }
