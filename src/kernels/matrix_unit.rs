@@ -109,83 +109,126 @@ impl Tiles {
         Self { _unit: unit }
     }
 
-    /// Adds to two by two tiles of sums the products of `steps` tiles of activations, in two row blocks, and of weights,
-    /// in two panels.
+    /// Makes the four tiles of sums zero.
     ///
     /// # Safety
-    /// Set up by [`Tiles::tall`]. `x` points to `32 * steps` elements in each row of its tile, rows `stride` bytes apart;
-    /// `weights` to `steps` tiles; `sums` to four tiles of 16 by 16 `f32`, below each other.
+    /// Tiles 0 to 3 are set up.
     #[inline]
-    pub(super) unsafe fn two_by_two(
-        &self,
-        steps: usize,
-        x: [*const bf16; 2],
-        stride: usize,
-        weights: [*const bf16; 2],
-        sums: *mut f32,
-    ) {
+    pub(super) unsafe fn clear(&self) {
+        // SAFETY: the caller's.
+        unsafe { asm!("tilezero tmm0", "tilezero tmm1", "tilezero tmm2", "tilezero tmm3", options(nostack)) };
+    }
+
+    /// Fetches two by two tiles of sums: those of the upper rows, 32 columns in each, and of the lower.
+    ///
+    /// # Safety
+    /// Each of `sums` points to as many rows as its tiles have, `stride` bytes apart.
+    #[inline]
+    pub(super) unsafe fn load(&self, sums: [*mut f32; 2], stride: usize) {
         // SAFETY: the caller's.
         unsafe {
             asm!(
-                "tileloadd tmm0, [{c} + {line}]",
-                "tileloadd tmm1, [{c} + {line} + 1024]",
-                "tileloadd tmm2, [{c} + {line} + 2048]",
-                "tileloadd tmm3, [{c} + {line} + 3072]",
-                "2:",
-                "tileloadd tmm6, [{b0} + {line}]",
-                "tileloadd tmm4, [{a0} + {stride}]",
-                "tdpbf16ps tmm0, tmm4, tmm6",
-                "tileloadd tmm5, [{a1} + {stride}]",
-                "tdpbf16ps tmm2, tmm5, tmm6",
-                "tileloadd tmm7, [{b1} + {line}]",
-                "tdpbf16ps tmm1, tmm4, tmm7",
-                "tdpbf16ps tmm3, tmm5, tmm7",
-                "add {a0}, 64",
-                "add {a1}, 64",
-                "add {b0}, 1024",
-                "add {b1}, 1024",
-                "dec {steps}",
-                "jnz 2b",
-                "tilestored [{c} + {line}], tmm0",
-                "tilestored [{c} + {line} + 1024], tmm1",
-                "tilestored [{c} + {line} + 2048], tmm2",
-                "tilestored [{c} + {line} + 3072], tmm3",
-                steps = inout(reg) steps => _,
-                a0 = inout(reg) x[0] => _,
-                a1 = inout(reg) x[1] => _,
-                b0 = inout(reg) weights[0] => _,
-                b1 = inout(reg) weights[1] => _,
-                c = in(reg) sums,
+                "tileloadd tmm0, [{upper} + {stride}]",
+                "tileloadd tmm1, [{upper} + {stride} + 64]",
+                "tileloadd tmm2, [{lower} + {stride}]",
+                "tileloadd tmm3, [{lower} + {stride} + 64]",
+                upper = in(reg) sums[0],
+                lower = in(reg) sums[1],
                 stride = in(reg) stride,
-                line = in(reg) 64usize,
+                options(nostack, readonly),
+            );
+        }
+    }
+
+    /// Puts two by two tiles of sums where [`Tiles::load`] would find them.
+    ///
+    /// # Safety
+    /// As there.
+    #[inline]
+    pub(super) unsafe fn store(&self, sums: [*mut f32; 2], stride: usize) {
+        // SAFETY: the caller's.
+        unsafe {
+            asm!(
+                "tilestored [{upper} + {stride}], tmm0",
+                "tilestored [{upper} + {stride} + 64], tmm1",
+                "tilestored [{lower} + {stride}], tmm2",
+                "tilestored [{lower} + {stride} + 64], tmm3",
+                upper = in(reg) sums[0],
+                lower = in(reg) sums[1],
+                stride = in(reg) stride,
                 options(nostack),
             );
         }
     }
 
-    /// As [`Tiles::two_by_two`], for one row block and four panels, `panel` bytes apart.
+    /// Adds to two by two tiles of sums the products of `steps` tiles of activations, in two blocks of rows, and of weights,
+    /// in two panels.
     ///
     /// # Safety
-    /// As there, set up by [`Tiles::flat`].
+    /// Set up by [`Tiles::tall`], with as many lower rows. `x` points to `steps` tiles of lines of 32 elements, below each
+    /// other; `weights` to `steps` tiles.
     #[inline]
-    pub(super) unsafe fn one_by_four(
+    pub(super) unsafe fn two_by_two(
         &self,
         steps: usize,
-        x: *const bf16,
-        stride: usize,
-        weights: *const bf16,
-        panel: usize,
-        sums: *mut f32,
+        x: [*const bf16; 2],
+        lower: usize,
+        weights: [*const bf16; 2],
     ) {
         // SAFETY: the caller's.
         unsafe {
             asm!(
-                "tileloadd tmm0, [{c} + {line}]",
-                "tileloadd tmm1, [{c} + {line} + 1024]",
-                "tileloadd tmm2, [{c} + {line} + 2048]",
-                "tileloadd tmm3, [{c} + {line} + 3072]",
                 "2:",
-                "tileloadd tmm4, [{a} + {stride}]",
+                "tileloadd tmm6, [{b0} + {line}]",
+                "tileloadd tmm4, [{a0} + {line}]",
+                "tdpbf16ps tmm0, tmm4, tmm6",
+                "tileloadd tmm5, [{a1} + {line}]",
+                "tdpbf16ps tmm2, tmm5, tmm6",
+                "tileloadd tmm7, [{b1} + {line}]",
+                "tdpbf16ps tmm1, tmm4, tmm7",
+                "tdpbf16ps tmm3, tmm5, tmm7",
+                "add {a0}, 1024",
+                "add {a1}, {lower}",
+                "add {b0}, 1024",
+                "add {b1}, 1024",
+                "dec {steps}",
+                "jnz 2b",
+                steps = inout(reg) steps => _,
+                a0 = inout(reg) x[0] => _,
+                a1 = inout(reg) x[1] => _,
+                b0 = inout(reg) weights[0] => _,
+                b1 = inout(reg) weights[1] => _,
+                lower = in(reg) lower * LINE,
+                line = in(reg) LINE,
+                options(nostack, readonly),
+            );
+        }
+    }
+
+    /// The products of `steps` tiles of activations, in one block of rows, and of weights, in four panels that are `panel`
+    /// bytes apart.
+    ///
+    /// # Safety
+    /// Set up by [`Tiles::flat`], with as many rows. `x` and `weights` as for [`Tiles::two_by_two`]; `sums` points to as many
+    /// rows of 64 columns, `stride` bytes apart.
+    #[inline]
+    #[expect(clippy::too_many_arguments, reason = "as many addresses")]
+    pub(super) unsafe fn one_by_four(
+        &self,
+        steps: usize,
+        x: *const bf16,
+        rows: usize,
+        weights: *const bf16,
+        panel: usize,
+        sums: *mut f32,
+        stride: usize,
+    ) {
+        // SAFETY: the caller's.
+        unsafe {
+            self.clear();
+            asm!(
+                "2:",
+                "tileloadd tmm4, [{a} + {line}]",
                 "tileloadd tmm5, [{b0} + {line}]",
                 "tdpbf16ps tmm0, tmm4, tmm5",
                 "tileloadd tmm6, [{b1} + {line}]",
@@ -194,17 +237,17 @@ impl Tiles {
                 "tdpbf16ps tmm2, tmm4, tmm7",
                 "tileloadd tmm5, [{b3} + {line}]",
                 "tdpbf16ps tmm3, tmm4, tmm5",
-                "add {a}, 64",
+                "add {a}, {rows}",
                 "add {b0}, 1024",
                 "add {b1}, 1024",
                 "add {b2}, 1024",
                 "add {b3}, 1024",
                 "dec {steps}",
                 "jnz 2b",
-                "tilestored [{c} + {line}], tmm0",
-                "tilestored [{c} + {line} + 1024], tmm1",
-                "tilestored [{c} + {line} + 2048], tmm2",
-                "tilestored [{c} + {line} + 3072], tmm3",
+                "tilestored [{c} + {stride}], tmm0",
+                "tilestored [{c} + {stride} + 64], tmm1",
+                "tilestored [{c} + {stride} + 128], tmm2",
+                "tilestored [{c} + {stride} + 192], tmm3",
                 steps = inout(reg) steps => _,
                 a = inout(reg) x => _,
                 b0 = inout(reg) weights => _,
@@ -212,8 +255,9 @@ impl Tiles {
                 b2 = inout(reg) weights.byte_add(2 * panel) => _,
                 b3 = inout(reg) weights.byte_add(3 * panel) => _,
                 c = in(reg) sums,
+                rows = in(reg) rows * LINE,
                 stride = in(reg) stride,
-                line = in(reg) 64usize,
+                line = in(reg) LINE,
                 options(nostack),
             );
         }

@@ -32,4 +32,18 @@ impl<'a, T> Split<'a, T> {
         // SAFETY: within the slice, and lent once by the caller's promise.
         unsafe { slice::from_raw_parts_mut(self.start.add(range.start), range.len()) }
     }
+
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Where an element lies.
+    ///
+    /// # Panics
+    /// When there is no such element.
+    pub(super) fn address(&self, index: usize) -> *mut T {
+        assert!(index < self.len, "an element beyond its slice");
+        // SAFETY: within the slice.
+        unsafe { self.start.add(index) }
+    }
 }

@@ -22,8 +22,8 @@ impl Kernel for Group<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let mut row = 0;
-        while row < self.product.m {
-            row += match self.product.m - row {
+        while row < self.product.rows.m {
+            row += match self.product.rows.m - row {
                 left if S::WIDE && left >= 4 => self.panels::<S, 4, 2>(s, row),
                 left if left >= 2 => self.panels::<S, 2, 1>(s, row),
                 _ if S::WIDE => self.panels::<S, 1, 4>(s, row),
@@ -44,20 +44,20 @@ impl Group<'_> {
 
     #[inline(always)]
     fn tile<S: Simd, const R: usize, const P: usize>(&self, s: S, row: usize, panel: usize) {
-        let x: [&[[bf16; 2]]; R] =
-            std::array::from_fn(|r| self.product.activations(row + r, 0).as_chunks().0);
         let weights: [&[[[bf16; 2]; LANES]]; P] =
             std::array::from_fn(|p| self.product.weights(panel + p, 0).as_chunks().0.as_chunks().0);
         let before = s.begin_flushing();
         let zero = s.splat(0.0);
         let mut sums = [[zero; P]; R];
-        for step in 0..x[0].len() / (DEPTH / 2) {
+        for step in 0..self.product.rows.steps {
+            let x: [&[[bf16; 2]]; R] =
+                std::array::from_fn(|r| self.product.rows.line(row + r, step).as_chunks().0);
             let mut parts = [[[zero; 2]; P]; R];
-            for i in step * DEPTH / 2..(step + 1) * DEPTH / 2 {
+            for i in 0..DEPTH / 2 {
                 let mut pairs = [[zero; 2]; P];
                 for p in 0..P {
                     // SAFETY: each slice has a pair for each two of the padded inputs.
-                    pairs[p] = s.load_pairs(unsafe { weights[p].get_unchecked(i) });
+                    pairs[p] = s.load_pairs(unsafe { weights[p].get_unchecked(step * DEPTH / 2 + i) });
                 }
                 for r in 0..R {
                     // SAFETY: as above.
@@ -84,7 +84,7 @@ impl Group<'_> {
         s.end_flushing(before);
         for (r, out) in out.iter().enumerate() {
             for (p, out) in out.iter().enumerate() {
-                self.product.finish(row + r, panel + p, out);
+                self.product.finish(s, row + r, panel + p, out);
             }
         }
     }

@@ -15,18 +15,26 @@ use std::cell::RefCell;
 use half::bf16;
 
 use super::Row;
-use crate::kernels::{aligned::Aligned, cpu::Cpu, dtype::Element, simd::LANES, split::Split};
+use crate::kernels::{
+    aligned::Aligned,
+    cpu::Cpu,
+    dtype::Element,
+    simd::{LANES, Simd},
+    split::Split,
+};
 
 /// Inputs that a sum takes at a time.
 const DEPTH: usize = 32;
 /// Elements of a tile: `DEPTH` inputs of a panel.
 const TILE: usize = DEPTH * LANES;
+/// Rows that lie in one block.
+const BLOCK: usize = 16;
 /// Panels of one task.
 pub(super) const GROUP: usize = 4;
 
 thread_local! {
     /// Narrowed rows, of the thread that asks for the product.
-    static ROWS: RefCell<Aligned<bf16>> = RefCell::default();
+    static NARROWED: RefCell<Aligned<bf16>> = RefCell::default();
 }
 
 /// `n` outputs by `k` inputs: `[n / 16][k / 32][16 pairs of inputs][16 outputs][2]`, filled up with zeros to whole tiles
@@ -61,36 +69,65 @@ impl Panels {
     }
 
     pub(super) fn row(&self, n: usize, out: &mut [f32]) {
-        let panel = self.padded() * LANES;
+        let panel = self.steps() * TILE;
         let tiles = &self.tiles[n / LANES * panel..][..panel];
         for (i, out) in out.iter_mut().enumerate() {
             *out = tiles[place(i, n % LANES)].widen();
         }
     }
 
-    /// Elements of a narrowed row.
-    fn padded(&self) -> usize {
-        self.k.next_multiple_of(DEPTH)
+    fn steps(&self) -> usize {
+        self.k.div_ceil(DEPTH)
     }
 
     /// Calls `each` with the rows of `x` [m, k] as the products of these panels take them.
     pub(super) fn narrowed(cpu: &Cpu, k: usize, x: &[f32], each: impl FnOnce(&[bf16])) {
-        ROWS.with_borrow_mut(|rows| {
-            let padded = k.next_multiple_of(DEPTH);
-            rows.resize(x.len() / k * padded);
-            narrow::narrow(cpu, k, x, padded, rows);
+        NARROWED.with_borrow_mut(|rows| {
+            rows.resize(x.len() / k * k.next_multiple_of(DEPTH));
+            narrow::narrow(cpu, k, x, rows);
             each(rows);
         });
     }
 
     /// The columns of one group of panels, for all rows.
-    pub(super) fn columns(&self, cpu: &Cpu, rows: &[bf16], group: usize, columns: Columns<'_>) {
-        let product = Product { panels: self, m: rows.len() / self.padded(), rows, columns };
+    pub(super) fn columns(&self, cpu: &Cpu, narrowed: &[bf16], group: usize, columns: Columns<'_>) {
+        let steps = self.steps();
+        let rows = Rows { m: narrowed.len() / (steps * DEPTH), steps, values: narrowed };
+        let product = Product { panels: self, rows, columns };
         #[cfg(target_arch = "x86_64")]
         if let Some(unit) = cpu.isa.matrix_unit() {
-            return tiles::group(unit, &product, group * GROUP);
+            return tiles::group(cpu, unit, &product, group * GROUP);
         }
         cpu.isa.run(lanes::Group { product: &product, first: group * GROUP });
+    }
+}
+
+/// `m` narrowed rows of `steps * 32` inputs, in blocks of sixteen rows and one of what is left: `[step][row][32]` in each.
+#[derive(Clone, Copy)]
+struct Rows<'a> {
+    m: usize,
+    steps: usize,
+    values: &'a [bf16],
+}
+
+impl<'a> Rows<'a> {
+    /// Rows of a block.
+    fn height(&self, block: usize) -> usize {
+        (self.m - block * BLOCK).min(BLOCK)
+    }
+
+    /// A block's inputs from `step` on.
+    fn block(&self, block: usize, step: usize) -> &'a [bf16] {
+        let inputs = self.steps * DEPTH;
+        let first = block * BLOCK * inputs;
+        &self.values[first + step * DEPTH * self.height(block)..first + self.height(block) * inputs]
+    }
+
+    /// The inputs of one row in one step.
+    #[inline(always)]
+    fn line(&self, row: usize, step: usize) -> &'a [bf16; DEPTH] {
+        let (lines, _) = self.block(row / BLOCK, step).as_chunks();
+        &lines[row % BLOCK]
     }
 }
 
@@ -111,27 +148,30 @@ fn place(i: usize, lane: usize) -> usize {
 
 struct Product<'a> {
     panels: &'a Panels,
-    m: usize,
-    rows: &'a [bf16],
+    rows: Rows<'a>,
     columns: Columns<'a>,
 }
 
 impl Product<'_> {
     /// The tile of inputs from `step * DEPTH` of a panel, and those after it.
     fn weights(&self, panel: usize, step: usize) -> &[bf16] {
-        let padded = self.panels.padded();
-        &self.panels.tiles[panel * padded * LANES + step * TILE..(panel + 1) * padded * LANES]
+        let steps = self.panels.steps();
+        &self.panels.tiles[(panel * steps + step) * TILE..(panel + 1) * steps * TILE]
     }
 
-    /// A row's elements from `step * DEPTH`.
-    fn activations(&self, row: usize, step: usize) -> &[bf16] {
-        let padded = self.panels.padded();
-        &self.rows[row * padded + step * DEPTH..(row + 1) * padded]
+    /// Where `panels` panels of rows go as they are, from the first row: the address, and bytes from row to row. `None`
+    /// where there is a bias to add, or columns that nobody wants.
+    fn bare(&self, panel: usize, panels: usize) -> Option<(*mut f32, usize)> {
+        let Columns { first, width, bias, out } = self.columns;
+        let column = first + panel * LANES;
+        let last = (self.rows.m - 1) * width + column + panels * LANES;
+        let whole = bias.is_none() && (panel + panels) * LANES <= self.panels.n && last <= out.len();
+        whole.then(|| (out.address(column), width * size_of::<f32>()))
     }
 
     /// A row's sums of a panel, with the bias, to their place.
     #[inline(always)]
-    fn finish(&self, row: usize, panel: usize, sums: &[f32; LANES]) {
+    fn finish<S: Simd>(&self, s: S, row: usize, panel: usize, sums: &[f32; LANES]) {
         let Columns { first, width, bias, out } = self.columns;
         let start = panel * LANES;
         let count = self.panels.n.saturating_sub(start).min(LANES);
@@ -142,13 +182,11 @@ impl Product<'_> {
         #[expect(unsafe_code, reason = "columns lent to several threads")]
         // SAFETY: a panel belongs to one task, and its columns of a row come once.
         let out = unsafe { out.part(row * width + column..row * width + column + count) };
-        match bias {
-            None => out.copy_from_slice(&sums[..count]),
-            Some(bias) => {
-                for ((out, sum), bias) in out.iter_mut().zip(sums).zip(&bias[column..]) {
-                    *out = sum + bias;
-                }
-            }
-        }
+        let sums = s.load(sums);
+        let sums = match bias {
+            None => sums,
+            Some(bias) => s.add(sums, s.load_part(&bias[column..column + count])),
+        };
+        s.store_part(sums, out);
     }
 }

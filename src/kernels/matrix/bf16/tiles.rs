@@ -1,98 +1,146 @@
 //! The product on the matrix unit.
 #![expect(unsafe_code, reason = "tiles go by address")]
 
-use std::{cell::RefCell, ops::Range};
+use std::cell::RefCell;
 
-use half::bf16;
-
-use super::{DEPTH, GROUP, Product};
+use super::{BLOCK, GROUP, Product};
 use crate::kernels::{
     aligned::Aligned,
+    cpu::Cpu,
+    isa::Kernel,
     matrix_unit::{SIDE, Tiles, Unit},
+    simd::{LANES, Simd},
 };
 
-/// Elements of a tile of sums.
-const SUMS: usize = SIDE * SIDE;
-/// Tiles of weights that stay in the first-level cache while all rows go over them: with two panels, 32 KiB.
-const STEPS: usize = 16;
+/// Tiles of weights that stay in the first-level cache while all rows go over them.
+const STEPS: usize = 12;
 
 thread_local! {
     /// Sums of a task.
-    static SUMS_OF_TASK: RefCell<Aligned<f32>> = RefCell::default();
+    static SUMS: RefCell<Aligned<f32>> = RefCell::default();
 }
 
 /// All rows of four panels.
-pub(super) fn group(unit: Unit, product: &Product<'_>, first: usize) {
-    SUMS_OF_TASK.with_borrow_mut(|sums| {
-        let even = product.m / (2 * SIDE) * (2 * SIDE);
-        let tall = if product.m - even > SIDE { product.m } else { even };
+pub(super) fn group(cpu: &Cpu, unit: Unit, product: &Product<'_>, first: usize) {
+    SUMS.with_borrow_mut(|sums| {
+        let m = product.rows.m;
+        let even = m / (2 * SIDE) * (2 * SIDE);
+        let tall = if m - even > SIDE { m } else { even };
         if tall > 0 {
-            for panel in (first..first + GROUP).step_by(2) {
-                product.tall(unit, panel, 0..tall, sums);
-            }
+            product.tall(cpu, unit, first, tall, sums);
         }
-        if tall < product.m {
-            product.flat(unit, first, tall..product.m, sums);
+        if tall < m {
+            product.flat(cpu, unit, first, tall / SIDE, sums);
         }
     });
 }
 
+/// Where tiles of sums lie: the address of the first row, and bytes from row to row.
+#[derive(Clone, Copy)]
+struct Sums {
+    first: *mut f32,
+    stride: usize,
+}
+
+impl Sums {
+    /// The upper and the lower tiles of a block of rows in two panels, and bytes from row to row.
+    fn tiles(self, block: usize, panel: usize) -> ([*mut f32; 2], usize) {
+        let row = |row: usize| self.first.wrapping_byte_add(row * self.stride).wrapping_add(panel * SIDE);
+        ([row(block * 2 * SIDE), row(block * 2 * SIDE + SIDE)], self.stride)
+    }
+}
+
 impl Product<'_> {
-    /// Two panels, rows by 32, a stretch of the weights at a time for all rows. The last block may have from 17 rows.
-    fn tall(&self, unit: Unit, panel: usize, rows: Range<usize>, sums: &mut Aligned<f32>) {
-        let blocks = rows.len().div_ceil(2 * SIDE);
-        sums.resize(blocks * 4 * SUMS);
-        sums.fill(0.0);
-        let lower = |block: usize| (rows.len() - block * 2 * SIDE - SIDE).min(SIDE);
+    /// Four panels, the first `rows` rows by 32. The last block may have from 17 rows. A stretch of the inputs at a time for
+    /// all rows and panels: one of two panels' weights stays in the first cache, one of all rows in the second.
+    fn tall(&self, cpu: &Cpu, unit: Unit, panel: usize, rows: usize, buffer: &mut Aligned<f32>) {
+        let blocks = rows.div_ceil(2 * SIDE);
+        let lower = |block: usize| self.rows.height(2 * block + 1);
         let whole = blocks - usize::from(lower(blocks - 1) < SIDE);
-        let steps = self.panels.padded() / DEPTH;
-        let stride = self.panels.padded() * size_of::<bf16>();
-        for stretch in [0..whole, whole..blocks] {
-            if stretch.is_empty() {
+        let steps = self.rows.steps;
+        let stretch = steps.div_ceil(steps.div_ceil(STEPS));
+        let result = self.bare(panel, GROUP).map(|(first, stride)| Sums { first, stride });
+        if result.is_none() || stretch < steps {
+            buffer.resize(blocks * 2 * SIDE * GROUP * SIDE);
+        }
+        let own = Sums { first: buffer.as_mut_ptr(), stride: GROUP * SIDE * size_of::<f32>() };
+        for part in [0..whole, whole..blocks] {
+            if part.is_empty() {
                 continue;
             }
-            let tiles = Tiles::tall(unit, lower(stretch.start));
-            for step in (0..steps).step_by(STEPS) {
-                let count = STEPS.min(steps - step);
-                let weights = [0, 1].map(|p| self.weights(panel + p, step).as_ptr());
-                for block in stretch.clone() {
-                    let row = rows.start + block * 2 * SIDE;
-                    let x = [row, row + SIDE].map(|row| self.activations(row, step).as_ptr());
-                    let sums = &mut sums[block * 4 * SUMS..(block + 1) * 4 * SUMS];
-                    // SAFETY: rows to the end of the range exist and have `padded` elements, `stride` bytes; both panels
-                    // have `steps` tiles; a block has four tiles of sums.
-                    unsafe { tiles.two_by_two(count, x, stride, weights, sums.as_mut_ptr()) };
+            let tiles = Tiles::tall(unit, lower(part.start));
+            for step in (0..steps).step_by(stretch) {
+                let count = stretch.min(steps - step);
+                for pair in (0..GROUP).step_by(2) {
+                    let weights = [0, 1].map(|p| self.weights(panel + pair + p, step).as_ptr());
+                    for block in part.clone() {
+                        let x = [0, 1].map(|half| self.rows.block(2 * block + half, step).as_ptr());
+                        let own = own.tiles(block, pair);
+                        let to = match result {
+                            Some(result) if step + count == steps => result.tiles(block, pair),
+                            _ => own,
+                        };
+                        // SAFETY: both blocks of rows and both panels have `count` tiles from here on; sums lie in the
+                        // buffer, which has room for all blocks, or in the result, where there are as many rows as the
+                        // tiles have.
+                        unsafe {
+                            if step == 0 {
+                                tiles.clear();
+                            } else {
+                                tiles.load(own.0, own.1);
+                            }
+                            tiles.two_by_two(count, x, lower(block), weights);
+                            tiles.store(to.0, to.1);
+                        }
+                    }
                 }
             }
         }
-        let sums = sums.as_chunks::<SIDE>().0;
-        for (i, row) in rows.enumerate() {
-            let (block, half, line) = (i / (2 * SIDE), i / SIDE % 2, i % SIDE);
-            for p in 0..2 {
-                self.finish(row, panel + p, &sums[((block * 2 + half) * 2 + p) * SIDE + line]);
-            }
+        if result.is_none() {
+            let sums = &buffer[..rows * GROUP * LANES];
+            cpu.isa.run(Finish { product: self, panel, row: 0, sums });
         }
     }
 
-    /// Four panels, at most 16 rows.
-    fn flat(&self, unit: Unit, panel: usize, rows: Range<usize>, sums: &mut Aligned<f32>) {
-        sums.resize(GROUP * SUMS);
-        sums.fill(0.0);
-        let padded = self.panels.padded();
-        let (x, weights) = (self.activations(rows.start, 0).as_ptr(), self.weights(panel, 0).as_ptr());
-        let (stride, panel_bytes) = (padded * size_of::<bf16>(), padded * SIDE * size_of::<bf16>());
-        let tiles = Tiles::flat(unit, rows.len());
-        // SAFETY: the rows exist and have `padded` elements, `stride` bytes; a group has four panels of as many inputs, and
-        // its sums are four tiles.
+    /// Four panels, one block of rows.
+    fn flat(&self, cpu: &Cpu, unit: Unit, panel: usize, block: usize, buffer: &mut Aligned<f32>) {
+        let rows = self.rows.height(block);
+        let bare = self.bare(panel, GROUP);
+        buffer.resize(SIDE * GROUP * SIDE);
+        let (first, stride) = bare.unwrap_or((buffer.as_mut_ptr(), GROUP * SIDE * size_of::<f32>()));
+        let skipped = if bare.is_some() { block * BLOCK * stride } else { 0 };
+        let (x, weights) = (self.rows.block(block, 0).as_ptr(), self.weights(panel, 0));
+        let tiles = Tiles::flat(unit, rows);
+        // SAFETY: the block has `steps` tiles, and so has each of a group's panels, which follow each other; sums lie in the
+        // buffer or in the result, where there are as many rows as the tiles have.
         unsafe {
-            tiles.one_by_four(padded / DEPTH, x, stride, weights, panel_bytes, sums.as_mut_ptr());
+            let sums = first.byte_add(skipped);
+            tiles.one_by_four(self.rows.steps, x, rows, weights.as_ptr(), size_of_val(weights), sums, stride);
         }
         drop(tiles);
-        let sums = sums.as_chunks::<SIDE>().0;
-        for (line, row) in rows.enumerate() {
-            for p in 0..GROUP {
-                self.finish(row, panel + p, &sums[p * SIDE + line]);
-            }
+        if bare.is_none() {
+            let sums = &buffer[..rows * GROUP * LANES];
+            cpu.isa.run(Finish { product: self, panel, row: block * BLOCK, sums });
+        }
+    }
+}
+
+/// Sums of rows from `row` on, of a group of panels in each, to their places.
+struct Finish<'a> {
+    product: &'a Product<'a>,
+    panel: usize,
+    row: usize,
+    sums: &'a [f32],
+}
+
+impl Kernel for Finish<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let (lines, _) = self.sums.as_chunks::<LANES>();
+        for (i, sums) in lines.iter().enumerate() {
+            self.product.finish(s, self.row + i / GROUP, self.panel + i % GROUP, sums);
         }
     }
 }
