@@ -104,7 +104,7 @@ fn lines(len: usize, size: usize) -> usize {
 
 /// Asks for large pages, before the first touch: weights are read front to back, and small pages end every 4 KiB.
 fn advise(pages: &MmapMut) {
-    const LARGE: usize = 4 << 20;
+    const LARGE: usize = 2 << 20;
     #[cfg(target_os = "linux")]
     if pages.len() >= LARGE {
         // Refused, it changes nothing.

@@ -22,11 +22,16 @@ impl Kernel for Exponentials<'_> {
         let largest = largest(s, self.x, self.sink.unwrap_or(f32::NEG_INFINITY));
         let shift = s.splat(largest);
         let mut sum = s.splat(0.0);
-        for x in self.x.chunks_mut(LANES) {
-            let e = math::exp(s, s.sub(s.load_part(x), shift));
-            s.store_part(e, x);
+        let (whole, rest) = self.x.as_chunks_mut::<LANES>();
+        for x in whole {
+            let e = math::exp(s, s.sub(s.load(x), shift));
+            s.store(e, x);
+            sum = s.add(sum, e);
+        }
+        if !rest.is_empty() {
+            s.store_part(math::exp(s, s.sub(s.load_part(rest), shift)), rest);
             // Read back, since lanes beyond the end hold no part of the sum.
-            sum = s.add(sum, s.load_part(x));
+            sum = s.add(sum, s.load_part(rest));
         }
         let sum = s.sum(sum);
         match self.sink {

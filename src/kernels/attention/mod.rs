@@ -10,7 +10,7 @@ mod heads;
 mod tests;
 mod whole;
 
-use std::cell::RefCell;
+use std::{cell::RefCell, ops::Range};
 
 pub use cache::{KvLayer, KvType};
 pub use whole::{DistanceBias, Whole};
@@ -44,9 +44,23 @@ pub struct Attention {
     pub slopes: Option<Vec<f32>>,
 }
 
+/// Queries of a tile.
+const TILE: usize = 12;
+/// Queries of a task: at most so many where they make whole tiles, else so many.
+const MANY: usize = 48;
+const SOME: usize = 32;
+/// Scores of a task of several rows, at most.
+const SCORES: usize = 128 << 10;
+
+/// What a task keeps. It grows to the longest context seen and stays.
+#[derive(Default)]
+struct Scratch {
+    scores: Aligned<f32>,
+    totals: Aligned<f32>,
+}
+
 thread_local! {
-    /// Scores of a task. They grow to the longest context seen and stay.
-    static SCORES: RefCell<Aligned<f32>> = RefCell::default();
+    static SCRATCH: RefCell<Scratch> = RefCell::default();
 }
 
 impl Attention {
@@ -64,45 +78,80 @@ impl Attention {
         out: &mut [f32],
     ) {
         assert_eq!(out.len(), places.len() * self.heads * self.head_dim, "a place for each row");
-        let group = self.heads / self.kv_heads;
-        let width = group * self.head_dim;
+        let spans = self.spans(places);
         let out = Split::new(out);
-        cpu.pool.run(places.len() * self.kv_heads, &|task| {
-            let (row, kv_head) = (task / self.kv_heads, task % self.kv_heads);
-            let first = row * self.heads * self.head_dim + kv_head * width;
-            #[expect(unsafe_code, reason = "heads of the output lent to several threads")]
-            // SAFETY: a group of heads of a row belongs to one task.
-            let out = unsafe { out.part(first..first + width) };
-            let queries = &queries[row * stride + kv_head * width..][..width];
-            self.attend_group(cpu, cache, places[row], kv_head, queries, out);
+        cpu.pool.run(spans.len() * self.kv_heads, &|task| {
+            // One key's tasks follow each other, which read the same, and the longest comes first.
+            let (kv_head, span) = (task / spans.len(), &spans[spans.len() - 1 - task % spans.len()]);
+            self.attend_some(cpu, cache, places, span.clone(), kv_head, (queries, stride), out);
         });
     }
 
-    fn attend_group(
+    /// The first position that a row sees.
+    fn first_seen(&self, position: usize) -> usize {
+        self.window.map_or(0, |window| (position + 1).saturating_sub(window))
+    }
+
+    /// Rows that one task takes: such as follow each other in a sequence, so many that their queries fill tiles and their
+    /// scores stay in the cache.
+    fn spans(&self, places: &[Place<'_>]) -> Vec<Range<usize>> {
+        let group = self.heads / self.kv_heads;
+        let even = (1..=MANY / group).find(|rows| (rows * group).is_multiple_of(TILE));
+        let full = even.unwrap_or(SOME / group).max(1);
+        let mut spans: Vec<Range<usize>> = Vec::new();
+        for (row, place) in places.iter().enumerate() {
+            let room = SCORES / (group * (place.position + 1 - self.first_seen(place.position)));
+            match spans.last_mut() {
+                Some(span)
+                    if span.len() < full.min(room)
+                        && places[row - 1].position + 1 == place.position
+                        && std::ptr::eq(places[row - 1].blocks, place.blocks) =>
+                {
+                    span.end += 1;
+                }
+                _ => spans.push(row..row + 1),
+            }
+        }
+        spans
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "those of `attend`, and which of them")]
+    fn attend_some(
         &self,
         cpu: &Cpu,
         cache: &KvLayer,
-        place: Place<'_>,
+        places: &[Place<'_>],
+        rows: Range<usize>,
         kv_head: usize,
-        queries: &[f32],
-        out: &mut [f32],
+        (queries, stride): (&[f32], usize),
+        out: Split<'_, f32>,
     ) {
-        let first = self.window.map_or(0, |window| (place.position + 1).saturating_sub(window));
-        let blocks = &place.blocks[first / LANES..=place.position / LANES];
-        let group = self.heads / self.kv_heads;
-        SCORES.with_borrow_mut(|scores| {
-            scores.resize(blocks.len() * LANES * group);
-            let span = heads::Span {
-                attention: self,
-                kv_head,
-                blocks,
-                seen: first % LANES..place.position + 1 - first / LANES * LANES,
-                pages: cache.kv_heads,
-            };
+        let (group, dim) = (self.heads / self.kv_heads, self.head_dim);
+        let place = places[rows.start];
+        let before = self.first_seen(place.position) / LANES * LANES;
+        let last = place.position + rows.len() - 1;
+        let span = heads::Span {
+            attention: self,
+            kv_head,
+            blocks: &place.blocks[before / LANES..=last / LANES],
+            position: place.position - before,
+            before,
+            rows: rows.len(),
+            pages: cache.kv_heads,
+        };
+        let queries = &queries[rows.start * stride + kv_head * group * dim..];
+        let first = (rows.start * self.heads + kv_head * group) * dim;
+        SCRATCH.with_borrow_mut(|Scratch { scores, totals }| {
+            let count = rows.len() * group;
+            scores.resize(count * span.blocks.len() * LANES);
+            totals.resize(count * dim.next_multiple_of(LANES));
+            totals.fill(0.0);
             match &cache.store {
-                cache::Store::F32(planes) => cpu.isa.run(heads::Group { span, planes, queries, scores, out }),
+                cache::Store::F32(planes) => {
+                    cpu.isa.run(heads::Group { span, planes, queries, stride, scores, totals, out, first });
+                }
                 cache::Store::Bf16(planes) => {
-                    cpu.isa.run(heads::Group { span, planes, queries, scores, out })
+                    cpu.isa.run(heads::Group { span, planes, queries, stride, scores, totals, out, first });
                 }
             }
         });

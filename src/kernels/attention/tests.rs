@@ -23,7 +23,8 @@ fn case(heads: usize, kv_heads: usize, head_dim: usize) -> Case {
 }
 
 impl Case {
-    fn run(&self, cpu: &Cpu, kv: KvType, blocks: &[u32]) -> Vec<f32> {
+    /// `together`: rows that are asked for at once.
+    fn run(&self, cpu: &Cpu, kv: KvType, blocks: &[u32], together: usize) -> Vec<f32> {
         let Attention { heads, kv_heads, head_dim, .. } = self.attention;
         let mut cache = KvLayer::new(kv, 9, kv_heads, head_dim);
         let width = kv_heads * head_dim;
@@ -34,7 +35,11 @@ impl Case {
         }
         let places: Vec<Place<'_>> = (0..self.rows).map(|position| Place { position, blocks }).collect();
         let mut out = vec![0.0; self.rows * heads * head_dim];
-        self.attention.attend(cpu, &cache, &places, (&self.queries, heads * head_dim), &mut out);
+        let width = heads * head_dim;
+        let parts = places.chunks(together).zip(self.queries.chunks(together * width));
+        for ((places, queries), out) in parts.zip(out.chunks_mut(together * width)) {
+            self.attention.attend(cpu, &cache, places, (queries, width), out);
+        }
         out
     }
 
@@ -66,10 +71,13 @@ impl Case {
         let exact: Vec<f64> = (0..self.rows * heads).flat_map(|i| self.exact(i / heads, i % heads)).collect();
         let mut expected: Option<Vec<u32>> = None;
         for cpu in all_ways() {
-            let out = self.run(&cpu, KvType::F32, &[0, 1, 2]);
-            assert_eq!(bits(&out), bits(&self.run(&cpu, KvType::F32, &[7, 3, 5])), "{}", cpu.isa.name());
+            let out = self.run(&cpu, KvType::F32, &[0, 1, 2], 45);
+            for together in [1, 7, 30] {
+                let others = self.run(&cpu, KvType::F32, &[7, 3, 5], together);
+                assert_eq!(bits(&out), bits(&others), "{}, {together} together", cpu.isa.name());
+            }
             assert_eq!(&bits(&out), expected.get_or_insert_with(|| bits(&out)), "{}", cpu.isa.name());
-            let bf16 = self.run(&cpu, KvType::Bf16, &[4, 0, 8]);
+            let bf16 = self.run(&cpu, KvType::Bf16, &[4, 0, 8], 45);
             assert_eq!(out.len(), exact.len(), "{heads} heads of {head_dim}");
             for ((exact, out), rough) in exact.iter().zip(&out).zip(&bf16) {
                 assert!((exact - f64::from(*out)).abs() < 2e-6, "{exact} {out}");
@@ -87,9 +95,44 @@ fn grouped_queries() {
 }
 
 #[test]
+fn sequences_of_one_batch() {
+    let case = case(6, 2, 20);
+    let Attention { heads, kv_heads, head_dim, .. } = case.attention;
+    let (width, kv) = (heads * head_dim, kv_heads * head_dim);
+    let sequences: [(&[u32], usize); 3] = [(&[0, 4, 2], 45), (&[1, 3], 20), (&[5, 6, 7], 33)];
+    let mut cache = KvLayer::new(KvType::F32, 8, kv_heads, head_dim);
+    for (blocks, rows) in sequences {
+        for row in 0..rows {
+            let part = row * kv..(row + 1) * kv;
+            cache.put(
+                blocks[row / LANES] as usize,
+                row % LANES,
+                &case.keys[part.clone()],
+                &case.values[part],
+            );
+        }
+    }
+    let rows: Vec<(Place<'_>, usize)> = sequences
+        .iter()
+        .flat_map(|&(blocks, rows)| (0..rows).map(move |position| (Place { position, blocks }, position)))
+        .collect();
+    let places: Vec<Place<'_>> = rows.iter().map(|(place, _)| *place).collect();
+    let queries: Vec<f32> =
+        rows.iter().flat_map(|(_, row)| &case.queries[row * width..(row + 1) * width]).copied().collect();
+    for cpu in all_ways() {
+        let alone = case.run(&cpu, KvType::F32, &[0, 1, 2], 1);
+        let expected: Vec<f32> =
+            rows.iter().flat_map(|(_, row)| &alone[row * width..(row + 1) * width]).copied().collect();
+        let mut out = vec![0.0; expected.len()];
+        case.attention.attend(&cpu, &cache, &places, (&queries, width), &mut out);
+        assert_eq!(bits(&out), bits(&expected), "{}", cpu.isa.name());
+    }
+}
+
+#[test]
 fn sliding_windows() {
-    for window in [1, 5, 16, 17, 100] {
-        let mut case = case(4, 2, 16);
+    for (window, heads) in [(1, 4), (5, 4), (16, 4), (17, 4), (100, 4), (1, 24), (3, 24), (40, 24)] {
+        let mut case = case(heads, 2, 16);
         case.attention.window = Some(window);
         case.check();
     }

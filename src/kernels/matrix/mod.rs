@@ -177,15 +177,18 @@ impl Segment {
     /// Panels in a task, of a product of so many rows. A few rows wait for the memory, which gives most to threads that read
     /// on and on: each has as few stretches as leave no thread without one for long at the end.
     fn group(&self, rows: usize, threads: usize) -> usize {
-        let together = match self.panels {
+        let panels = self.n.div_ceil(LANES);
+        let together = match &self.panels {
             Panels::F32(_) | Panels::F16(_) => GROUP,
             Panels::Bf16(_) => bf16::GROUP,
             Panels::Quantized(_) => quantized::GROUP,
         };
         if rows >= MANY {
-            return together;
+            return match &self.panels {
+                Panels::Bf16(own) => own.together(rows, threads),
+                _ => together,
+            };
         }
-        let panels = self.n.div_ceil(LANES);
         let stretches = (panels / (threads * LONG)).clamp(1, 4);
         let pairs = if matches!(self.panels, Panels::Quantized(_)) { 2 } else { together };
         panels.div_ceil(threads * stretches).next_multiple_of(pairs)
@@ -234,9 +237,7 @@ impl Segment {
                 cpu.isa.run(tile::Columns { n, first, width, k, x, rows, panels, bias, out, group });
             }
             Panels::Bf16(panels) => {
-                for group in group.start / bf16::GROUP..group.end.div_ceil(bf16::GROUP) {
-                    panels.columns(cpu, inputs.narrowed, group, bf16::Columns { first, width, bias, out });
-                }
+                panels.columns(cpu, inputs.narrowed, group, bf16::Columns { first, width, bias, out });
             }
             Panels::Quantized(panels) => {
                 if let Some(rows) = inputs.quantized {

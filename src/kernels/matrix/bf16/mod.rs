@@ -10,7 +10,7 @@ mod narrow;
 #[cfg(target_arch = "x86_64")]
 mod tiles;
 
-use std::cell::RefCell;
+use std::{cell::RefCell, ops::Range};
 
 use half::bf16;
 
@@ -29,8 +29,12 @@ const DEPTH: usize = 32;
 const TILE: usize = DEPTH * LANES;
 /// Rows that lie in one block.
 const BLOCK: usize = 16;
-/// Panels of one task.
+/// Panels of a task are a multiple of this.
 pub(super) const GROUP: usize = 4;
+/// Panels of a task whose rows do not stay in the second cache: they are fetched once for so many.
+const FAR: usize = 16;
+/// Bytes of rows that stay there.
+const NEAR: usize = 1 << 20;
 
 thread_local! {
     /// Narrowed rows, of the thread that asks for the product.
@@ -89,16 +93,29 @@ impl Panels {
         });
     }
 
-    /// The columns of one group of panels, for all rows.
-    pub(super) fn columns(&self, cpu: &Cpu, narrowed: &[bf16], group: usize, columns: Columns<'_>) {
+    /// Panels in a task, of a product of many rows.
+    pub(super) fn together(&self, rows: usize, threads: usize) -> usize {
+        if rows * self.steps() * DEPTH * size_of::<bf16>() <= NEAR {
+            return GROUP;
+        }
+        // As many tasks as let the threads end about together.
+        let few = self.n.div_ceil(LANES) / (4 * threads) / GROUP * GROUP;
+        few.clamp(GROUP, FAR)
+    }
+
+    /// The columns of some panels from a multiple of four on, for all rows.
+    pub(super) fn columns(&self, cpu: &Cpu, narrowed: &[bf16], panels: Range<usize>, columns: Columns<'_>) {
+        let panels = panels.start..panels.end.next_multiple_of(GROUP);
         let steps = self.steps();
         let rows = Rows { m: narrowed.len() / (steps * DEPTH), steps, values: narrowed };
         let product = Product { panels: self, rows, columns };
         #[cfg(target_arch = "x86_64")]
         if let Some(unit) = cpu.isa.matrix_unit() {
-            return tiles::group(cpu, unit, &product, group * GROUP);
+            return tiles::run(cpu, unit, &product, panels);
         }
-        cpu.isa.run(lanes::Group { product: &product, first: group * GROUP });
+        for first in panels.step_by(GROUP) {
+            cpu.isa.run(lanes::Group { product: &product, first });
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! The product on the matrix unit.
 #![expect(unsafe_code, reason = "tiles go by address")]
 
-use std::cell::RefCell;
+use std::{cell::RefCell, ops::Range};
 
 use super::{BLOCK, GROUP, Product};
 use crate::kernels::{
@@ -20,17 +20,19 @@ thread_local! {
     static SUMS: RefCell<Aligned<f32>> = RefCell::default();
 }
 
-/// All rows of four panels.
-pub(super) fn group(cpu: &Cpu, unit: Unit, product: &Product<'_>, first: usize) {
+/// All rows of some panels, four by four.
+pub(super) fn run(cpu: &Cpu, unit: Unit, product: &Product<'_>, panels: Range<usize>) {
     SUMS.with_borrow_mut(|sums| {
         let m = product.rows.m;
         let even = m / (2 * SIDE) * (2 * SIDE);
         let tall = if m - even > SIDE { m } else { even };
         if tall > 0 {
-            product.tall(cpu, unit, first, tall, sums);
+            product.tall(cpu, unit, panels.clone(), tall, sums);
         }
         if tall < m {
-            product.flat(cpu, unit, first, tall / SIDE, sums);
+            for panel in panels.step_by(GROUP) {
+                product.flat(cpu, unit, panel, tall / SIDE, sums);
+            }
         }
     });
 }
@@ -51,19 +53,19 @@ impl Sums {
 }
 
 impl Product<'_> {
-    /// Four panels, the first `rows` rows by 32. The last block may have from 17 rows. A stretch of the inputs at a time for
+    /// Some panels, the first `rows` rows by 32. The last block may have from 17 rows. A stretch of the inputs at a time for
     /// all rows and panels: one of two panels' weights stays in the first cache, one of all rows in the second.
-    fn tall(&self, cpu: &Cpu, unit: Unit, panel: usize, rows: usize, buffer: &mut Aligned<f32>) {
+    fn tall(&self, cpu: &Cpu, unit: Unit, panels: Range<usize>, rows: usize, buffer: &mut Aligned<f32>) {
         let blocks = rows.div_ceil(2 * SIDE);
         let lower = |block: usize| self.rows.height(2 * block + 1);
         let whole = blocks - usize::from(lower(blocks - 1) < SIDE);
         let steps = self.rows.steps;
         let stretch = steps.div_ceil(steps.div_ceil(STEPS));
-        let result = self.bare(panel, GROUP).map(|(first, stride)| Sums { first, stride });
+        let result = self.bare(panels.start, panels.len()).map(|(first, stride)| Sums { first, stride });
         if result.is_none() || stretch < steps {
-            buffer.resize(blocks * 2 * SIDE * GROUP * SIDE);
+            buffer.resize(blocks * 2 * SIDE * panels.len() * SIDE);
         }
-        let own = Sums { first: buffer.as_mut_ptr(), stride: GROUP * SIDE * size_of::<f32>() };
+        let own = Sums { first: buffer.as_mut_ptr(), stride: panels.len() * SIDE * size_of::<f32>() };
         for part in [0..whole, whole..blocks] {
             if part.is_empty() {
                 continue;
@@ -71,8 +73,8 @@ impl Product<'_> {
             let tiles = Tiles::tall(unit, lower(part.start));
             for step in (0..steps).step_by(stretch) {
                 let count = stretch.min(steps - step);
-                for pair in (0..GROUP).step_by(2) {
-                    let weights = [0, 1].map(|p| self.weights(panel + pair + p, step).as_ptr());
+                for pair in (0..panels.len()).step_by(2) {
+                    let weights = [0, 1].map(|p| self.weights(panels.start + pair + p, step).as_ptr());
                     for block in part.clone() {
                         let x = [0, 1].map(|half| self.rows.block(2 * block + half, step).as_ptr());
                         let own = own.tiles(block, pair);
@@ -97,8 +99,8 @@ impl Product<'_> {
             }
         }
         if result.is_none() {
-            let sums = &buffer[..rows * GROUP * LANES];
-            cpu.isa.run(Finish { product: self, panel, row: 0, sums });
+            let sums = &buffer[..rows * panels.len() * LANES];
+            cpu.isa.run(Finish { product: self, panels, row: 0, sums });
         }
     }
 
@@ -120,15 +122,16 @@ impl Product<'_> {
         drop(tiles);
         if bare.is_none() {
             let sums = &buffer[..rows * GROUP * LANES];
-            cpu.isa.run(Finish { product: self, panel, row: block * BLOCK, sums });
+            let panels = panel..panel + GROUP;
+            cpu.isa.run(Finish { product: self, panels, row: block * BLOCK, sums });
         }
     }
 }
 
-/// Sums of rows from `row` on, of a group of panels in each, to their places.
+/// Sums of rows from `row` on, of some panels in each, to their places.
 struct Finish<'a> {
     product: &'a Product<'a>,
-    panel: usize,
+    panels: Range<usize>,
     row: usize,
     sums: &'a [f32],
 }
@@ -140,7 +143,8 @@ impl Kernel for Finish<'_> {
     fn run<S: Simd>(self, s: S) {
         let (lines, _) = self.sums.as_chunks::<LANES>();
         for (i, sums) in lines.iter().enumerate() {
-            self.product.finish(s, self.row + i / GROUP, self.panel + i % GROUP, sums);
+            let (row, panel) = (i / self.panels.len(), i % self.panels.len());
+            self.product.finish(s, self.row + row, self.panels.start + panel, sums);
         }
     }
 }
