@@ -121,6 +121,16 @@ async fn what_is_too_long_is_refused_or_cut_where_that_is_asked_for() {
         let same = server.ok(EMBEDDINGS, &input(long[..same].to_owned())).await;
         assert_eq!((&answer["data"], &answer["usage"]), (&same["data"], &same["usage"]), "{to}");
     }
+    let whole = server.ok(EMBEDDINGS, &cut(-1)).await;
+    let truncated = with(input(long.as_str()), json!({ "truncate": true }));
+    assert_eq!(server.ok(EMBEDDINGS, &truncated).await["data"], whole["data"]);
+    let kept = with(input(long.as_str()), json!({ "truncate": false }));
+    assert_eq!(server.error(EMBEDDINGS, &kept).await.1["code"], "context_length_exceeded");
+    let both = with(cut(10), json!({ "truncate": true }));
+    assert_eq!(server.ok(EMBEDDINGS, &both).await["usage"]["prompt_tokens"], 10);
+    let contradiction = with(cut(10), json!({ "truncate": false }));
+    let (status, error) = server.error(EMBEDDINGS, &contradiction).await;
+    assert_eq!((status, &error["param"]), (400, &json!("truncate")), "{error}");
     let ids = with(input(json!([2, 5, 41, 42, 3])), json!({ "truncate_prompt_tokens": 2 }));
     assert_eq!(
         server.ok(EMBEDDINGS, &ids).await["data"],
@@ -259,7 +269,10 @@ async fn a_pair_that_is_too_long_is_refused_or_cut() {
     );
     let cut = with(query(json!([long])), json!({ "truncate_prompt_tokens": -1 }));
     let same = query(json!([long[..LIMIT - 3 - 9]]));
+    let truncated = with(query(json!([long])), json!({ "truncate": true }));
+    let truncated = server.ok(RERANK, &truncated).await;
     let (cut, same) = (server.ok(RERANK, &cut).await, server.ok(RERANK, &same).await);
+    assert_eq!(truncated["results"], cut["results"]);
     assert_eq!(cut["results"][0]["relevance_score"], same["results"][0]["relevance_score"]);
     assert_eq!(cut["usage"], same["usage"]);
 }

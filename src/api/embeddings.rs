@@ -35,6 +35,9 @@ pub struct CreateEmbeddingRequest {
     #[garde(custom(cut_in_range))]
     #[schemars(range(min = -1, max = u32::MAX))]
     pub truncate_prompt_tokens: Option<i64>,
+    /// Whether a text that is too long is cut to as many tokens as the model takes. (An extension,
+    /// text-embeddings-inference's.)
+    pub truncate: Option<bool>,
     /// Which of the model's own prompts stands before each text: `query`, `document`, … Without this, the model's default,
     /// if it has one. (An extension, text-embeddings-inference's.)
     pub prompt_name: Option<String>,
@@ -56,9 +59,21 @@ pub(crate) fn cut_in_range(tokens: &Option<i64>, (): &()) -> garde::Result {
     }
 }
 
-/// What a checked number means.
-pub(crate) fn cut(tokens: Option<i64>) -> Option<Truncate> {
-    tokens.map(|tokens| u32::try_from(tokens).map_or(Truncate::ToModel, Truncate::To))
+/// What a checked `truncate_prompt_tokens` and `truncate` mean.
+///
+/// # Errors
+/// They contradict each other.
+pub(crate) fn cut(tokens: Option<i64>, truncate: Option<bool>) -> Result<Option<Truncate>, ApiError> {
+    match (tokens, truncate) {
+        (Some(_), Some(false)) => {
+            let message =
+                "'truncate' is false, but 'truncate_prompt_tokens' says how texts are cut: leave one out.";
+            Err(ApiError::invalid("truncate", message.to_owned()))
+        }
+        (Some(tokens), _) => Ok(Some(u32::try_from(tokens).map_or(Truncate::ToModel, Truncate::To))),
+        (None, Some(true)) => Ok(Some(Truncate::ToModel)),
+        (None, _) => Ok(None),
+    }
 }
 
 const MOST_DIMENSIONS: u32 = 65_536;
@@ -133,6 +148,7 @@ pub(crate) fn convert(
         encoding_format,
         dimensions,
         truncate_prompt_tokens,
+        truncate,
         prompt_name,
         user: _,
         extra,
@@ -143,7 +159,7 @@ pub(crate) fn convert(
         let message = format!("'input' has {} texts, but may have {MOST_INPUTS}.", inputs.len());
         return Err(ApiError::invalid("input", message));
     }
-    let truncate = cut(truncate_prompt_tokens);
+    let truncate = cut(truncate_prompt_tokens, truncate)?;
     let request = EmbeddingRequest { inputs, dimensions, prompt_name, truncate };
     Ok((request, encoding_format.unwrap_or_default()))
 }

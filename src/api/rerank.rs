@@ -39,6 +39,9 @@ pub struct CreateRerankRequest {
     #[garde(custom(cut_in_range))]
     #[schemars(range(min = -1, max = u32::MAX))]
     pub truncate_prompt_tokens: Option<i64>,
+    /// Whether a pair that is too long is cut, the longer one first, to as many tokens as the model takes. (An extension,
+    /// text-embeddings-inference's.)
+    pub truncate: Option<bool>,
     /// Not honoured: documents are cut by `truncate_prompt_tokens`.
     pub max_tokens_per_doc: Option<u32>,
     /// Not honoured: a document is scored whole.
@@ -145,6 +148,7 @@ pub(crate) fn convert(request: CreateRerankRequest) -> Result<(RerankRequest, De
         top_n,
         return_documents,
         truncate_prompt_tokens,
+        truncate,
         max_tokens_per_doc,
         max_chunks_per_doc,
         rank_fields,
@@ -167,7 +171,8 @@ pub(crate) fn convert(request: CreateRerankRequest) -> Result<(RerankRequest, De
     let documents: Vec<String> = documents.into_iter().map(|Document(text)| text).collect();
     let top = top_n.filter(|top| *top > 0).map_or(documents.len(), |top| top as usize);
     let returned = return_documents.unwrap_or(true).then(|| documents.clone());
-    let request = RerankRequest { query, documents, truncate: cut(truncate_prompt_tokens) };
+    let truncate = cut(truncate_prompt_tokens, truncate)?;
+    let request = RerankRequest { query, documents, truncate };
     Ok((request, Delivery { top, documents: returned }))
 }
 
