@@ -14,7 +14,7 @@ use hyper_util::{
     rt::{TokioIo, TokioTimer},
     server::conn::auto,
 };
-use tokio::{net::unix::UCred, sync::OwnedSemaphorePermit};
+use tokio::net::unix::UCred;
 use tokio_rustls::{TlsAcceptor, rustls::ServerConfig};
 
 use super::{
@@ -62,7 +62,6 @@ impl Room {
 pub(super) async fn run<S, B>(
     room: Arc<Room>,
     place: Place,
-    _permit: OwnedSemaphorePermit,
     transport: Transport,
     peer: Peer,
     tls: Option<Arc<ServerConfig>>,

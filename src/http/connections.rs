@@ -9,7 +9,10 @@ use std::{
     time::Duration,
 };
 
-use tokio::{sync::Notify, time::Instant};
+use tokio::{
+    sync::{Notify, OwnedSemaphorePermit},
+    time::Instant,
+};
 
 use super::phase::{Order, Rest, State};
 
@@ -77,11 +80,11 @@ impl Registry {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn enter(self: &Arc<Self>) -> Place {
+    pub(super) fn enter(self: &Arc<Self>, permit: OwnedSemaphorePermit) -> Place {
         let state = Arc::new(State::new(self.base));
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         self.open().insert(id, Arc::clone(&state));
-        Place { registry: Arc::clone(self), state, id }
+        Place { registry: Arc::clone(self), state, id, _permit: permit }
     }
 
     pub(super) fn task(self: &Arc<Self>) -> Task {
@@ -148,6 +151,8 @@ pub(super) struct Place {
     registry: Arc<Registry>,
     pub(super) state: Arc<State>,
     id: u64,
+    /// Goes last, after the connection has left the registry: never are more open than there are places.
+    _permit: OwnedSemaphorePermit,
 }
 
 impl Drop for Place {

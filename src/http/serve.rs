@@ -76,16 +76,9 @@ pub async fn serve<S, B>(
             server_config = tls.as_ref().filter(|_| *is_tls).map(|tls| tls.current());
             *is_tls = server_config.is_some();
         }
-        let place = registry.enter();
-        let connection = connection::run(
-            Arc::clone(&room),
-            place,
-            permit,
-            transport,
-            peer,
-            server_config,
-            service.clone(),
-        );
+        let place = registry.enter(permit);
+        let connection =
+            connection::run(Arc::clone(&room), place, transport, peer, server_config, service.clone());
         tokio::spawn(connection);
     }
     drop(acceptor);
