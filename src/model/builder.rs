@@ -144,7 +144,9 @@ impl<'a, P: Pack> Builder<'a, P> {
     /// A matrix of a table's rows.
     pub(super) fn pack(&self, table: &Tensor, rows: usize, width: usize) -> Result<P::Matrix, LoadError> {
         let row = |i| Row { data: &table.bytes, dtype: table.dtype, first: i * width, step: 1 };
-        self.packer.pack(width, &(0..rows).map(row).collect::<Vec<_>>())
+        let packed = self.packer.pack(width, &(0..rows).map(row).collect::<Vec<_>>());
+        table.bytes.release();
+        packed
     }
 
     pub(super) fn vector(&self, name: &str, len: usize) -> Result<Vec<f32>, LoadError> {
@@ -196,7 +198,9 @@ impl<'a, P: Pack> Builder<'a, P> {
         let bias = parts.iter().any(|(linear, _)| linear.bias);
         let bias = bias.then(|| order.iter().map(|&i| biases[i]).collect());
         let adapters = self.adapted(parts, inputs, &order)?;
-        Ok(Linear { adapters, ..Linear::new(self.packer.pack(inputs, &rows)?, bias) })
+        let matrix = self.packer.pack(inputs, &rows)?;
+        tensors.iter().for_each(|(tensor, _)| tensor.bytes.release());
+        Ok(Linear { adapters, ..Linear::new(matrix, bias) })
     }
 
     /// What each adapter adds to a product of these parts. Parts stay in one piece, in whatever order within.
@@ -289,7 +293,9 @@ impl<'a, P: Pack> Builder<'a, P> {
             let up = linear(&up, &up_bias, e, &gates_first, hidden)?;
             Ok([up, linear(&down, &down_bias, e, &in_order, inner)?])
         };
-        (0..count).map(expert).collect()
+        let experts = (0..count).map(expert).collect();
+        [up, down].iter().for_each(|tensor| tensor.bytes.release());
+        experts
     }
 
     pub(super) fn norm(&self, norm: &NormName, width: usize) -> Result<Norm, LoadError> {

@@ -36,6 +36,15 @@ pub(super) enum Bytes {
     Owned(Arc<[u8]>),
 }
 
+impl Bytes {
+    /// Whoever has packed them wants them no more, as far as one knows: a file's pages go.
+    pub(super) fn release(&self) {
+        if let Self::Mapped(file, range) = self {
+            file.release(range.clone());
+        }
+    }
+}
+
 impl Deref for Bytes {
     type Target = [u8];
     fn deref(&self) -> &[u8] {

@@ -59,9 +59,11 @@ impl Panels {
             #[expect(unsafe_code, reason = "panels lent to several threads")]
             // SAFETY: each panel belongs to one task.
             let out = unsafe { split.part(task * panel..(task + 1) * panel) };
-            for (lane, row) in rows[task * LANES..].iter().take(LANES).enumerate() {
-                for i in 0..k {
-                    out[place(i, lane)] = bf16::read(row.data, row.first + i * row.step);
+            let rows = &rows[task * LANES..rows.len().min((task + 1) * LANES)];
+            for (step, tile) in out.chunks_exact_mut(TILE).enumerate() {
+                let inputs = step * DEPTH..k.min((step + 1) * DEPTH);
+                for (lane, row) in rows.iter().enumerate() {
+                    fill(tile, lane, row, inputs.clone());
                 }
             }
         });
@@ -156,6 +158,22 @@ pub(super) struct Columns<'a> {
     pub(super) width: usize,
     pub(super) bias: Option<&'a [f32]>,
     pub(super) out: Split<'a, f32>,
+}
+
+/// Some inputs of an output into their tile, from its beginning.
+fn fill(tile: &mut [bf16], lane: usize, row: &Row<'_>, inputs: Range<usize>) {
+    if row.step == 1 && inputs.len() == DEPTH {
+        let first = (row.first + inputs.start) * size_of::<bf16>();
+        let (pairs, _) = row.data[first..][..DEPTH * size_of::<bf16>()].as_chunks();
+        for (line, [a, b, c, d]) in tile.chunks_exact_mut(DEPTH).zip(pairs) {
+            line[2 * lane..][..2]
+                .copy_from_slice(&[bf16::from_le_bytes([*a, *b]), bf16::from_le_bytes([*c, *d])]);
+        }
+        return;
+    }
+    for (i, input) in inputs.enumerate() {
+        tile[place(i, lane)] = bf16::read(row.data, row.first + input * row.step);
+    }
 }
 
 /// Where input `i` of output `lane` lies in a panel.
