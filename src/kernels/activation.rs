@@ -72,7 +72,7 @@ impl Kernel for Row<'_> {
 }
 
 #[inline(always)]
-fn pair<S: Simd>(s: S, activation: Activation, gate: S::Lanes, up: S::Lanes) -> S::Lanes {
+pub(super) fn pair<S: Simd>(s: S, activation: Activation, gate: S::Lanes, up: S::Lanes) -> S::Lanes {
     if activation == Activation::GptOss {
         let limit = s.splat(7.0);
         let up = s.add(s.min(limit, s.max(s.splat(-7.0), up)), s.splat(1.0));

@@ -10,6 +10,7 @@ mod tile;
 use half::f16;
 
 use super::{
+    activation::Activation,
     aligned::Aligned,
     cpu::Cpu,
     dtype::{Dtype, Element},
@@ -133,7 +134,7 @@ impl Matrix {
         let quantized = self.segments.iter().any(quantized).then(|| Rows::quantize(cpu, x, self.k));
         let out = Split::new(out);
         let product = |narrowed: &[half::bf16]| {
-            let inputs = Inputs { x, quantized: quantized.as_ref(), narrowed };
+            let inputs = Inputs { m, x, quantized: quantized.as_ref(), narrowed };
             self.product(cpu, &inputs, bias, out);
         };
         if self.segments.iter().any(|segment| matches!(segment.panels, Panels::Bf16(_))) {
@@ -143,8 +144,34 @@ impl Matrix {
         }
     }
 
+    /// `down(activation(gate) · values)` of `x` [m, k] into `out` [m, down's n], where this matrix's outputs are the gates and
+    /// then as many values: the same bits as step by step, with less to write and to read again. `false`: nothing was done,
+    /// because nothing is gained with these weights, so few rows, or on this CPU.
+    ///
+    /// # Panics
+    /// When a length does not fit.
+    #[must_use]
+    pub fn gated(&self, cpu: &Cpu, activation: Activation, down: &Self, x: &[f32], out: &mut [f32]) -> bool {
+        let m = x.len() / self.k;
+        assert_eq!((x.len(), out.len()), (m * self.k, m * down.n), "rows of the matrices' lengths");
+        assert_eq!(self.n, 2 * down.k, "a gate and a value for each input of the second");
+        let (Some(first), Some(_)) = (self.bf16(), down.bf16()) else { return false };
+        m >= MANY
+            && first.gated(cpu, activation, x, |narrowed| {
+                down.product(cpu, &Inputs { m, x: &[], quantized: None, narrowed }, None, Split::new(out));
+            })
+    }
+
+    /// The panels, where all are of bfloat16.
+    fn bf16(&self) -> Option<&bf16::Panels> {
+        match &self.segments[..] {
+            [Segment { panels: Panels::Bf16(panels), .. }] => Some(panels),
+            _ => None,
+        }
+    }
+
     fn product(&self, cpu: &Cpu, inputs: &Inputs<'_>, bias: Option<&[f32]>, out: Split<'_, f32>) {
-        let (rows, threads) = (inputs.x.len() / self.k, cpu.pool.threads());
+        let (rows, threads) = (inputs.m, cpu.pool.threads());
         let tasks = self.segments.iter().map(|segment| segment.tasks(rows, threads)).sum();
         cpu.pool.run(tasks, &|mut task| {
             for segment in &self.segments {
@@ -160,7 +187,8 @@ impl Matrix {
 
 /// The rows that are multiplied, as the segments want them.
 struct Inputs<'a> {
-    /// [m, k]
+    m: usize,
+    /// [m, k], where a segment is of `f32` or `f16`.
     x: &'a [f32],
     /// Where a segment is quantized.
     quantized: Option<&'a Rows>,
@@ -220,7 +248,7 @@ impl Segment {
         out: Split<'_, f32>,
     ) {
         let Self { first, n, .. } = *self;
-        let rows = inputs.x.len() / matrix.k;
+        let rows = inputs.m;
         let groups = self.groups(rows, cpu.pool.threads());
         let (part, task) = (task / groups, task % groups);
         let group = self.group(rows, cpu.pool.threads());

@@ -120,3 +120,37 @@ fn bfloat16_goes_the_way_of_the_matrix_unit() {
         }
     }
 }
+
+#[test]
+fn a_gate_between_two_products_gives_the_bits_of_one_after_the_other() {
+    let round = |x: Vec<f32>| bytes(&x, Dtype::Bf16);
+    for (inner, k, n, activation) in [
+        (64, 32, 16, Activation::Silu),
+        (192, 100, 70, Activation::GeluTanh),
+        (320, 1000, 33, Activation::Silu),
+        (576, 4100, 40, Activation::GptOss),
+        (96, 64, 32, Activation::Silu),
+    ] {
+        let (up, down) = (round(numbers(2 * inner * k, 1)), round(numbers(n * inner, 2)));
+        let x: Vec<f32> = numbers(ALL * k, 3).into_iter().map(|x| x / 8.0).collect();
+        for cpu in all_ways() {
+            let up = Matrix::pack(&cpu, k, &rows(&up, Dtype::Bf16, 2 * inner, k));
+            let down = Matrix::pack(&cpu, inner, &rows(&down, Dtype::Bf16, n, inner));
+            for m in [63, 64, 65, 79, 80, 81, 96, 111, 112, ALL] {
+                let x = &x[..m * k];
+                let mut out = vec![0.0; m * n];
+                let done = up.gated(&cpu, activation, &down, x, &mut out);
+                let name = cpu.isa.name();
+                assert_eq!(done, name == "amx" && m >= MANY && inner % 64 == 0, "{inner} m={m} {name}");
+                if done {
+                    let (mut pairs, mut between) = (vec![0.0; m * 2 * inner], vec![0.0; m * inner]);
+                    let mut expected = vec![0.0; m * n];
+                    up.matmul(&cpu, x, None, &mut pairs);
+                    activation.gate(&cpu, &pairs, inner, &mut between);
+                    down.matmul(&cpu, &between, None, &mut expected);
+                    assert_eq!(bits(&out), bits(&expected), "{inner}×{k}, {n}, m={m}");
+                }
+            }
+        }
+    }
+}

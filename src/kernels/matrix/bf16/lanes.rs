@@ -22,8 +22,8 @@ impl Kernel for Group<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let mut row = 0;
-        while row < self.product.rows.m {
-            row += match self.product.rows.m - row {
+        while row < self.product.factors.rows.m {
+            row += match self.product.factors.rows.m - row {
                 left if S::WIDE && left >= 4 => self.panels::<S, 4, 2>(s, row),
                 left if left >= 2 => self.panels::<S, 2, 1>(s, row),
                 _ if S::WIDE => self.panels::<S, 1, 4>(s, row),
@@ -45,13 +45,13 @@ impl Group<'_> {
     #[inline(always)]
     fn tile<S: Simd, const R: usize, const P: usize>(&self, s: S, row: usize, panel: usize) {
         let weights: [&[[[bf16; 2]; LANES]]; P] =
-            std::array::from_fn(|p| self.product.weights(panel + p, 0).as_chunks().0.as_chunks().0);
+            std::array::from_fn(|p| self.product.factors.weights(panel + p, 0).as_chunks().0.as_chunks().0);
         let before = s.begin_flushing();
         let zero = s.splat(0.0);
         let mut sums = [[zero; P]; R];
-        for step in 0..self.product.rows.steps {
+        for step in 0..self.product.factors.rows.steps {
             let x: [&[[bf16; 2]]; R] =
-                std::array::from_fn(|r| self.product.rows.line(row + r, step).as_chunks().0);
+                std::array::from_fn(|r| self.product.factors.rows.line(row + r, step).as_chunks().0);
             let mut parts = [[[zero; 2]; P]; R];
             for i in 0..DEPTH / 2 {
                 let mut pairs = [[zero; 2]; P];

@@ -5,6 +5,8 @@
 //! (Intel SDM, TDPBF16PS). The unit is about four times as fast as fused multiply-adds when there are many rows; with
 //! one row both wait for the memory.
 
+#[cfg(target_arch = "x86_64")]
+mod gated;
 mod lanes;
 mod narrow;
 #[cfg(target_arch = "x86_64")]
@@ -16,6 +18,7 @@ use half::bf16;
 
 use super::Row;
 use crate::kernels::{
+    activation::Activation,
     aligned::Aligned,
     cpu::Cpu,
     dtype::Element,
@@ -95,6 +98,27 @@ impl Panels {
         });
     }
 
+    /// Calls `each` with the rows between of two products with a gated activation between, narrowed for the second. `false`:
+    /// not called, these panels are better multiplied on their own.
+    #[cfg(target_arch = "x86_64")]
+    pub(super) fn gated(
+        &self,
+        cpu: &Cpu,
+        activation: Activation,
+        x: &[f32],
+        each: impl FnOnce(&[bf16]),
+    ) -> bool {
+        let Some(unit) = cpu.isa.matrix_unit().filter(|_| gated::fits(self)) else { return false };
+        Self::narrowed(cpu, self.k, x, |narrowed| gated::gated(cpu, unit, self, activation, narrowed, each));
+        true
+    }
+
+    /// As above; there is no unit.
+    #[cfg(not(target_arch = "x86_64"))]
+    pub(super) fn gated(&self, _: &Cpu, _: Activation, _: &[f32], _: impl FnOnce(&[bf16])) -> bool {
+        false
+    }
+
     /// Panels in a task, of a product of many rows.
     pub(super) fn together(&self, rows: usize, threads: usize) -> usize {
         if rows * self.steps() * DEPTH * size_of::<bf16>() <= NEAR {
@@ -109,8 +133,8 @@ impl Panels {
     pub(super) fn columns(&self, cpu: &Cpu, narrowed: &[bf16], panels: Range<usize>, columns: Columns<'_>) {
         let panels = panels.start..panels.end.next_multiple_of(GROUP);
         let steps = self.steps();
-        let rows = Rows { m: narrowed.len() / (steps * DEPTH), steps, values: narrowed };
-        let product = Product { panels: self, rows, columns };
+        let factors = Factors { panels: self, rows: Rows::new(steps, narrowed) };
+        let product = Product { factors, columns };
         #[cfg(target_arch = "x86_64")]
         if let Some(unit) = cpu.isa.matrix_unit() {
             return tiles::run(cpu, unit, &product, panels);
@@ -130,6 +154,10 @@ struct Rows<'a> {
 }
 
 impl<'a> Rows<'a> {
+    fn new(steps: usize, values: &'a [bf16]) -> Self {
+        Self { m: values.len() / (steps * DEPTH), steps, values }
+    }
+
     /// Rows of a block.
     fn height(&self, block: usize) -> usize {
         (self.m - block * BLOCK).min(BLOCK)
@@ -181,26 +209,34 @@ fn place(i: usize, lane: usize) -> usize {
     i / 2 * DEPTH + lane * 2 + i % 2
 }
 
-struct Product<'a> {
+/// What is multiplied.
+#[derive(Clone, Copy)]
+struct Factors<'a> {
     panels: &'a Panels,
     rows: Rows<'a>,
-    columns: Columns<'a>,
 }
 
-impl Product<'_> {
+impl Factors<'_> {
     /// The tile of inputs from `step * DEPTH` of a panel, and those after it.
     fn weights(&self, panel: usize, step: usize) -> &[bf16] {
         let steps = self.panels.steps();
         &self.panels.tiles[(panel * steps + step) * TILE..(panel + 1) * steps * TILE]
     }
+}
 
+struct Product<'a> {
+    factors: Factors<'a>,
+    columns: Columns<'a>,
+}
+
+impl Product<'_> {
     /// Where `panels` panels of rows go as they are, from the first row: the address, and bytes from row to row. `None`
     /// where there is a bias to add, or columns that nobody wants.
     fn bare(&self, panel: usize, panels: usize) -> Option<(*mut f32, usize)> {
         let Columns { first, width, bias, out } = self.columns;
         let column = first + panel * LANES;
-        let last = (self.rows.m - 1) * width + column + panels * LANES;
-        let whole = bias.is_none() && (panel + panels) * LANES <= self.panels.n && last <= out.len();
+        let last = (self.factors.rows.m - 1) * width + column + panels * LANES;
+        let whole = bias.is_none() && (panel + panels) * LANES <= self.factors.panels.n && last <= out.len();
         whole.then(|| (out.address(column), width * size_of::<f32>()))
     }
 
@@ -209,7 +245,7 @@ impl Product<'_> {
     fn finish<S: Simd>(&self, s: S, row: usize, panel: usize, sums: &[f32; LANES]) {
         let Columns { first, width, bias, out } = self.columns;
         let start = panel * LANES;
-        let count = self.panels.n.saturating_sub(start).min(LANES);
+        let count = self.factors.panels.n.saturating_sub(start).min(LANES);
         if count == 0 {
             return;
         }

@@ -52,7 +52,7 @@ impl Kernel for Narrow<'_> {
 
 /// The nearest value, ties to even; subnormal numbers become zero, as VCVTNEPS2BF16 has it.
 #[inline(always)]
-fn nearest(x: f32) -> bf16 {
+pub(super) fn nearest(x: f32) -> bf16 {
     let bits = x.to_bits();
     let rounded = (bits.wrapping_add(0x7fff + (bits >> 16 & 1)) >> 16) as u16;
     let quiet = (bits >> 16) as u16 | 0x40;
