@@ -14,6 +14,8 @@ use crate::kernels::{
 
 /// Tiles of weights that stay in the first-level cache while all rows go over them.
 const STEPS: usize = 12;
+/// Steps that are not divided: their weights fill most of that cache, and no sums are fetched again.
+const WHOLE: usize = 20;
 
 thread_local! {
     /// Sums of a task.
@@ -115,7 +117,7 @@ impl Factors<'_> {
     /// Steps that are taken together.
     fn stretch(&self) -> usize {
         let steps = self.rows.steps;
-        steps.div_ceil(steps.div_ceil(STEPS))
+        if steps <= WHOLE { steps } else { steps.div_ceil(steps.div_ceil(STEPS)) }
     }
 
     /// Sums of the first `rows` rows, of pairs of panels: the first one, and its place in a row of sums. A stretch of the
