@@ -20,6 +20,8 @@ from pathlib import Path
 import torch
 import transformers
 
+from figures import number
+
 ROOT = Path(__file__).resolve().parents[2]
 SHAPES = {"135M": "smollm2-135m", "0.5B": "qwen2.5-0.5b", "1.1B": "tinyllama-1.1b"}
 PROMPT, ANSWER = 512, 32
@@ -65,7 +67,6 @@ def main():
         for place, figure in enumerate([f"prefill {PROMPT}", "decode, alone"]):
             own, other = ([figures[side][place] for figures in rounds] for side in (0, 1))
             ratios = [a / b for a, b in zip(own, other)]
-            number = lambda values: f"{statistics.median(values):.3g} ({min(values):.3g}–{max(values):.3g})"  # noqa: E731
             print(f"| {shape} | {figure} | {number(own)} | {number(other)} | {statistics.median(ratios):.2f} |", flush=True)
 
 

@@ -4,6 +4,8 @@
     benches/compare/llama_cpp.sh LLAMA && benches/compare/models.py MODELS --quantize LLAMA/build/bin/llama-quantize
     cargo build --release && benches/compare/run.py MODELS LLAMA/build/bin [--rounds N] [--models …] [--types …] [--parts …]
 
+`--kernels` takes the program that `cargo bench --bench kernels --no-run` names, to read the memory's speed in the same run.
+
 Needs Python alone. Figures are medians over the rounds; a ratio is the median of the rounds' own ratios, sconce's over
 llama.cpp's.
 """
@@ -24,6 +26,8 @@ import sys
 import threading
 import time
 from pathlib import Path
+
+from figures import number
 
 ROOT = Path(__file__).resolve().parents[2]
 SHAPES = {"135M": "smollm2-135m", "0.5B": "qwen2.5-0.5b", "1.1B": "tinyllama-1.1b"}
@@ -207,6 +211,12 @@ def server(contestant, model, dice):
     return figures
 
 
+def reading(kernels):
+    """GB/s of all threads together."""
+    report = output([kernels, "--bench", "machine/read"])
+    return float(re.search(r"thrpt:\s+\[\S+ \S+ (\S+) GB/s", report)[1])
+
+
 def table(rows, contestants, label):
     """`rows`: for each round the figures of each contestant."""
     for figure in FIGURES:
@@ -214,7 +224,6 @@ def table(rows, contestants, label):
             continue
         own, other = ([row[contestant.name][figure] for row in rows] for contestant in contestants)
         ratios = [a / b for a, b in zip(own, other)]
-        number = lambda values: f"{statistics.median(values):.3g} ({min(values):.3g}–{max(values):.3g})"  # noqa: E731
         print(f"| {label} | {figure} | {number(own)} | {number(other)} | {statistics.median(ratios):.2f} |", flush=True)
 
 
@@ -223,6 +232,7 @@ def main():
     parser.add_argument("directory", type=Path)
     parser.add_argument("llama_cpp", type=Path)
     parser.add_argument("--sconce", default=ROOT / "target/release/sconce", type=Path)
+    parser.add_argument("--kernels", type=Path)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--models", default=",".join(SHAPES))
@@ -234,14 +244,21 @@ def main():
     commit = subprocess.run(["git", "-C", ROOT, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True).stdout.strip()
     print(f"- {datetime.datetime.now(datetime.UTC):%Y-%m-%d}, commit {commit}, {options.rounds} rounds, {options.threads} threads")
     print(f"- {cpu[1] if cpu else 'unknown CPU'}, {os.cpu_count()} cores, Linux {os.uname().release}")
-    print(f"- load average before: {os.getloadavg()[0]:.2f}\n")
+    print(f"- load average before: {os.getloadavg()[0]:.2f}")
+    if options.kernels:
+        print(f"- memory read: {reading(options.kernels)} GB/s before")
+    print()
     print("| model | figure | sconce | llama.cpp | ratio |\n| --- | --- | ---: | ---: | ---: |", flush=True)
     dice = random.Random(1)
     for shape in options.models.split(","):
         for kind in options.types.split(","):
             model = (options.directory / f"{SHAPES[shape]}-{kind}.gguf").resolve()
+            # The first to load a file would have to fetch it for the other.
+            with model.open("rb") as file:
+                while file.read(1 << 24):
+                    pass
             rows = []
-            for number in range(options.rounds):
+            for turn in range(options.rounds):
                 row = {contestant.name: {} for contestant in contestants}
                 for contestant in contestants:
                     if "engine" in options.parts:
@@ -249,8 +266,10 @@ def main():
                     if "server" in options.parts:
                         row[contestant.name] |= server(contestant, model, dice)
                 rows.append(row)
-                note(f"{shape} {kind}, round {number + 1}: {row}")
+                note(f"{shape} {kind}, round {turn + 1}: {row}")
             table(rows, contestants, f"{shape} {kind}")
+    if options.kernels:
+        print(f"\nmemory read afterwards: {reading(options.kernels)} GB/s")
 
 
 if __name__ == "__main__":
