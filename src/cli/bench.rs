@@ -27,7 +27,8 @@ pub struct Bench {
     /// Threads that compute. Unset: one for each core.
     #[arg(short, long)]
     threads: Option<usize>,
-    /// Instructions that compute: scalar, avx2, avx512 or amx. Unset: the fastest that the CPU has.
+    /// Instructions that compute: scalar; avx2, avx-vnni, avx512, avx512-vnni or amx; neon or neon-dotprod. Unset: the fastest
+    /// that the CPU has.
     #[arg(short, long, value_name = "NAME")]
     instructions: Option<String>,
     /// How often each test runs; the table has medians.

@@ -4,6 +4,8 @@
     reason = "code for instructions that the compiler may not assume, entered after asking the CPU"
 )]
 
+#[cfg(target_arch = "aarch64")]
+use super::simd::neon::Neon;
 use super::simd::{Simd, scalar::Scalar};
 #[cfg(target_arch = "x86_64")]
 use super::{
@@ -18,6 +20,10 @@ pub struct Isa(Kind);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Scalar,
+    #[cfg(target_arch = "aarch64")]
+    Neon,
+    #[cfg(target_arch = "aarch64")]
+    NeonDotprod,
     #[cfg(target_arch = "x86_64")]
     Avx2,
     #[cfg(target_arch = "x86_64")]
@@ -63,7 +69,10 @@ impl Isa {
     /// All that this CPU has, slowest first.
     #[must_use]
     pub fn available() -> Vec<Self> {
-        #[cfg_attr(not(target_arch = "x86_64"), expect(unused_mut, reason = "one kind only"))]
+        #[cfg_attr(
+            not(any(target_arch = "x86_64", target_arch = "aarch64")),
+            expect(unused_mut, reason = "one kind only")
+        )]
         let mut kinds = vec![Self::SCALAR];
         #[cfg(target_arch = "x86_64")]
         if is_x86_feature_detected!("avx2")
@@ -85,6 +94,13 @@ impl Isa {
                 }
             }
         }
+        #[cfg(target_arch = "aarch64")]
+        if std::arch::is_aarch64_feature_detected!("neon") {
+            kinds.push(Self(Kind::Neon));
+            if std::arch::is_aarch64_feature_detected!("dotprod") {
+                kinds.push(Self(Kind::NeonDotprod));
+            }
+        }
         kinds
     }
 
@@ -102,6 +118,10 @@ impl Isa {
     pub fn name(self) -> &'static str {
         match self.0 {
             Kind::Scalar => "scalar",
+            #[cfg(target_arch = "aarch64")]
+            Kind::Neon => "neon",
+            #[cfg(target_arch = "aarch64")]
+            Kind::NeonDotprod => "neon-dotprod",
             #[cfg(target_arch = "x86_64")]
             Kind::Avx2 => "avx2",
             #[cfg(target_arch = "x86_64")]
@@ -137,6 +157,12 @@ impl Isa {
         match self.0 {
             Kind::Scalar => kernel.run(Scalar),
             // SAFETY: `available` asked the CPU; nothing else makes these kinds.
+            #[cfg(target_arch = "aarch64")]
+            Kind::Neon => unsafe { run_neon(kernel) },
+            // SAFETY: as above.
+            #[cfg(target_arch = "aarch64")]
+            Kind::NeonDotprod => unsafe { run_neon_dotprod(kernel) },
+            // SAFETY: as above.
             #[cfg(target_arch = "x86_64")]
             Kind::Avx2 => unsafe { run_avx2(kernel) },
             // SAFETY: as above.
@@ -150,6 +176,20 @@ impl Isa {
             Kind::Avx512Vnni | Kind::Amx(_) => unsafe { run_avx512_vnni(kernel) },
         }
     }
+}
+
+#[cfg(target_arch = "aarch64")]
+#[target_feature(enable = "neon")]
+fn run_neon<K: Kernel>(kernel: K) -> K::Output {
+    // SAFETY: this function is entered on CPUs that have it.
+    kernel.run(unsafe { Neon::<false>::assume() })
+}
+
+#[cfg(target_arch = "aarch64")]
+#[target_feature(enable = "neon,dotprod")]
+fn run_neon_dotprod<K: Kernel>(kernel: K) -> K::Output {
+    // SAFETY: this function is entered on CPUs that have both.
+    kernel.run(unsafe { Neon::<true>::assume() })
 }
 
 #[cfg(target_arch = "x86_64")]

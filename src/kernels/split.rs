@@ -33,6 +33,7 @@ impl<'a, T> Split<'a, T> {
         unsafe { slice::from_raw_parts_mut(self.start.add(range.start), range.len()) }
     }
 
+    #[cfg(target_arch = "x86_64")]
     pub(super) fn len(&self) -> usize {
         self.len
     }
@@ -41,6 +42,7 @@ impl<'a, T> Split<'a, T> {
     ///
     /// # Panics
     /// When there is no such element.
+    #[cfg(target_arch = "x86_64")]
     pub(super) fn address(&self, index: usize) -> *mut T {
         assert!(index < self.len, "an element beyond its slice");
         // SAFETY: within the slice.

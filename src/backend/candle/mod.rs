@@ -79,8 +79,8 @@ pub struct Config {
     #[garde(inner(range(min = 1, max = 1024)))]
     #[schemars(range(min = 1, max = 1024))]
     pub threads: Option<u32>,
-    /// The instructions that compute: `scalar`, `avx2`, `avx512` or `amx`. Unset: the fastest that the CPU has. The answers do
-    /// not depend on it.
+    /// The instructions that compute: `scalar`; on x86 `avx2`, `avx-vnni`, `avx512`, `avx512-vnni` or `amx`; on Arm `neon` or
+    /// `neon-dotprod`. Unset: the fastest that the CPU has. The answers do not depend on it.
     pub instructions: Option<String>,
     /// Tokens of prompt and completion together, where fewer than the model takes are wanted.
     #[garde(inner(range(min = 1)))]

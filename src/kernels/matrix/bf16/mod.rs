@@ -232,6 +232,7 @@ struct Product<'a> {
 impl Product<'_> {
     /// Where `panels` panels of rows go as they are, from the first row: the address, and bytes from row to row. `None`
     /// where there is a bias to add, or columns that nobody wants.
+    #[cfg(target_arch = "x86_64")]
     fn bare(&self, panel: usize, panels: usize) -> Option<(*mut f32, usize)> {
         let Columns { first, width, bias, out } = self.columns;
         let column = first + panel * LANES;
