@@ -408,10 +408,15 @@ in
       let
         section = builtins.elemAt (lib.splitString "## A full example" (builtins.readFile ../../docs/nixos.md)) 1;
         # What is between the first ```nix and the next ```.
-        block = builtins.elemAt (lib.splitString "```" section) 1;
+        shown = lib.removePrefix "nix\n" (builtins.elemAt (lib.splitString "```" section) 1);
+        # A file, because an evaluation that may not write to the store can import nothing else.
+        file = ../../docs/nixos-example.nix;
       in
+      assert lib.assertMsg (
+        shown == builtins.readFile file
+      ) "docs/nixos.md does not show what docs/nixos-example.nix has";
       {
-        imports = [ (import (builtins.toFile "example.nix" (lib.removePrefix "nix" block))) ];
+        imports = [ (import file) ];
         options.age.secrets = lib.mkOption {
           type = lib.types.attrsOf (
             lib.types.submodule (
