@@ -6,7 +6,7 @@ use std::{cell::RefCell, ops::Range};
 
 use half::bf16;
 
-use super::{BLOCK, DEPTH, Factors, GROUP, Panels, Rows, narrow::nearest, tiles};
+use super::{BLOCK, DEPTH, Factors, GROUP, Panels, Rows, narrow::nearest, start, tiles};
 use crate::kernels::{
     activation::{Activation, pair},
     aligned::Aligned,
@@ -75,9 +75,10 @@ impl Gated<'_> {
 
     /// The places of 32 values of a row, from a multiple of 32 on.
     fn places(&self, row: usize, first: usize) -> Range<usize> {
-        let (block, inner) = (row / BLOCK, self.inner());
-        let start = block * BLOCK * inner + first * self.factors.rows.height(block) + row % BLOCK * DEPTH;
-        start..start + DEPTH
+        let block = row / BLOCK;
+        let height = self.factors.rows.height(block);
+        let place = start(self.inner() / DEPTH, block, height, first / DEPTH) + row % BLOCK * DEPTH;
+        place..place + DEPTH
     }
 }
 

@@ -153,6 +153,11 @@ struct Rows<'a> {
     values: &'a [bf16],
 }
 
+/// Where a block of `height` rows, of `steps * 32` inputs each, has those from `step` on.
+fn start(steps: usize, block: usize, height: usize, step: usize) -> usize {
+    (block * BLOCK * steps + step * height) * DEPTH
+}
+
 impl<'a> Rows<'a> {
     fn new(steps: usize, values: &'a [bf16]) -> Self {
         Self { m: values.len() / (steps * DEPTH), steps, values }
@@ -165,9 +170,8 @@ impl<'a> Rows<'a> {
 
     /// A block's inputs from `step` on.
     fn block(&self, block: usize, step: usize) -> &'a [bf16] {
-        let inputs = self.steps * DEPTH;
-        let first = block * BLOCK * inputs;
-        &self.values[first + step * DEPTH * self.height(block)..first + self.height(block) * inputs]
+        let place = |step| start(self.steps, block, self.height(block), step);
+        &self.values[place(step)..place(self.steps)]
     }
 
     /// The inputs of one row in one step.
@@ -230,17 +234,6 @@ struct Product<'a> {
 }
 
 impl Product<'_> {
-    /// Where `panels` panels of rows go as they are, from the first row: the address, and bytes from row to row. `None`
-    /// where there is a bias to add, or columns that nobody wants.
-    #[cfg(target_arch = "x86_64")]
-    fn bare(&self, panel: usize, panels: usize) -> Option<(*mut f32, usize)> {
-        let Columns { first, width, bias, out } = self.columns;
-        let column = first + panel * LANES;
-        let last = (self.factors.rows.m - 1) * width + column + panels * LANES;
-        let whole = bias.is_none() && (panel + panels) * LANES <= self.factors.panels.n && last <= out.len();
-        whole.then(|| (out.address(column), width * size_of::<f32>()))
-    }
-
     /// A row's sums of a panel, with the bias, to their place.
     #[inline(always)]
     fn finish<S: Simd>(&self, s: S, row: usize, panel: usize, sums: &[f32; LANES]) {

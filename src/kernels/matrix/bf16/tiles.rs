@@ -3,7 +3,7 @@
 
 use std::{cell::RefCell, ops::Range};
 
-use super::{BLOCK, Factors, GROUP, Product};
+use super::{BLOCK, Columns, Factors, GROUP, Product};
 use crate::kernels::{
     aligned::Aligned,
     cpu::Cpu,
@@ -28,8 +28,7 @@ pub(super) fn run(cpu: &Cpu, unit: Unit, product: &Product<'_>, panels: Range<us
         let Product { factors, .. } = product;
         let (m, tall) = (factors.rows.m, factors.tall());
         if tall > 0 {
-            let result = product.bare(panels.start, panels.len());
-            let result = result.map(|(first, stride)| Sums { first, stride });
+            let result = product.bare(panels.clone());
             if result.is_none() || factors.stretch() < factors.rows.steps {
                 buffer.resize(tall.next_multiple_of(2 * SIDE) * panels.len() * SIDE);
             }
@@ -197,20 +196,25 @@ impl Factors<'_> {
 }
 
 impl Product<'_> {
+    /// Where panels go as they are. `None` where there is a bias to add, or columns that nobody wants.
+    fn bare(&self, panels: Range<usize>) -> Option<Sums> {
+        let Columns { first, width, bias, out } = self.columns;
+        let column = first + panels.start * LANES;
+        let last = (self.factors.rows.m - 1) * width + column + panels.len() * LANES;
+        let whole = bias.is_none() && panels.end * LANES <= self.factors.panels.n && last <= out.len();
+        whole.then(|| Sums { first: out.address(column), stride: width * size_of::<f32>() })
+    }
+
     /// Four panels, one block of rows.
     fn last_rows(&self, cpu: &Cpu, unit: Unit, panel: usize, block: usize, buffer: &mut Aligned<f32>) {
-        let sums = match self.bare(panel, GROUP) {
-            Some((first, stride)) => Sums { first, stride }.at(block * BLOCK, 0),
-            None => {
-                buffer.resize(SIDE * GROUP * SIDE);
-                Sums::rows(buffer, GROUP)
-            }
-        };
+        let panels = panel..panel + GROUP;
+        let result = self.bare(panels.clone());
+        buffer.resize(SIDE * GROUP * SIDE);
+        let sums = result.map_or(Sums::rows(buffer, GROUP), |result| result.at(block * BLOCK, 0));
         // SAFETY: the buffer has room for a block, the result for as many rows as there are.
         unsafe { self.factors.block(unit, panel, block, sums) };
-        if self.bare(panel, GROUP).is_none() {
+        if result.is_none() {
             let sums = &buffer[..self.factors.rows.height(block) * GROUP * LANES];
-            let panels = panel..panel + GROUP;
             cpu.isa.run(Finish { product: self, panels, row: block * BLOCK, sums });
         }
     }
