@@ -1,5 +1,7 @@
 //! What the daemon says about itself: log lines.
 
+mod json;
+
 use std::{env, io::IsTerminal, os::linux::fs::MetadataExt};
 
 use schemars::JsonSchema;
@@ -8,6 +10,8 @@ use tracing_journald::{Priority, PriorityMappings};
 use tracing_subscriber::{
     EnvFilter, Registry, filter::ParseError, layer::SubscriberExt, reload, util::SubscriberInitExt,
 };
+
+use self::json::JsonLines;
 
 /// The log.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema, garde::Validate)]
@@ -75,14 +79,12 @@ pub fn start(config: &Config) -> Result<Level, Error> {
     let (filter, level) = reload::Layer::new(filter(&config.level)?);
     let registry = tracing_subscriber::registry().with(filter);
     let stderr = std::io::stderr;
-    let plain = tracing_subscriber::fmt::layer().with_writer(stderr);
     let started = match chosen(config.format) {
-        Format::Auto | Format::Json => {
-            // There are no spans to look up for each line.
-            let json = plain.json().flatten_event(true).with_current_span(false).with_span_list(false);
-            registry.with(json).try_init()
+        Format::Auto | Format::Json => registry.with(JsonLines { writer: stderr }).try_init(),
+        Format::Human => {
+            let plain = tracing_subscriber::fmt::layer().with_writer(stderr);
+            registry.with(plain.with_ansi(stderr().is_terminal()).with_target(false)).try_init()
         }
-        Format::Human => registry.with(plain.with_ansi(stderr().is_terminal()).with_target(false)).try_init(),
         Format::Journald => {
             // Without a prefix the fields are MODEL=, KEY=, REQUEST_ID=, as people filter by.
             let journal = tracing_journald::layer().map_err(Error::Journal)?.with_field_prefix(None);

@@ -39,6 +39,13 @@ impl fmt::Display for Duration {
     }
 }
 
+/// A number's sixteen hexadecimal digits, for identifiers, some of which each request needs: `format!` takes twenty times as
+/// long.
+#[must_use]
+pub fn hex(number: u64) -> [u8; 16] {
+    std::array::from_fn(|place| b"0123456789abcdef"[(number >> (60 - 4 * place)) as usize & 15])
+}
+
 /// A number of bytes: `"32MiB"`, `"64kB"`, or a whole number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ByteSize(pub u64);

@@ -9,6 +9,8 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
+use crate::units;
+
 /// Equal in every chunk of one answer.
 #[derive(Debug, Clone)]
 pub(crate) struct Head {
@@ -32,7 +34,12 @@ pub(crate) fn unique_id(prefix: &str) -> String {
     static KEYS: LazyLock<[RandomState; 2]> = LazyLock::new(|| [RandomState::new(), RandomState::new()]);
     static COUNTER: AtomicU64 = AtomicU64::new(0);
     let n = COUNTER.fetch_add(1, Ordering::Relaxed);
-    format!("{prefix}{:016x}{:016x}", KEYS[0].hash_one(n), KEYS[1].hash_one(n))
+    let mut id = String::with_capacity(prefix.len() + 32);
+    id.push_str(prefix);
+    for keys in &*KEYS {
+        id.extend(units::hex(keys.hash_one(n)).map(char::from));
+    }
+    id
 }
 
 #[cfg(test)]

@@ -41,7 +41,7 @@ use poem::{
     IntoEndpoint, Request, RequestParts, Response,
     endpoint::{BoxEndpoint, DynEndpoint},
     error::ResponseError,
-    http::{HeaderValue, Method, uri::Scheme},
+    http::{HeaderName, HeaderValue, Method, uri::Scheme},
     web::{LocalAddr, RemoteAddr},
 };
 use poem_openapi::OpenApiService;
@@ -198,13 +198,15 @@ impl Api {
 
     /// The headers that every answer has.
     fn sign(&self, response: &mut Response, exchange: &Exchange) {
-        const VERSION: HeaderValue = HeaderValue::from_static("2020-10-01");
+        const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+        const PROCESSING: HeaderName = HeaderName::from_static("openai-processing-ms");
+        const VERSION: HeaderName = HeaderName::from_static("openai-version");
         let headers = response.headers_mut();
         if let Ok(id) = HeaderValue::from_str(&exchange.id) {
-            headers.insert("x-request-id", id);
+            headers.insert(REQUEST_ID, id);
         }
         let milliseconds = u64::try_from(exchange.elapsed().as_millis()).unwrap_or(u64::MAX);
-        headers.insert("openai-processing-ms", milliseconds.into());
-        headers.insert("openai-version", VERSION);
+        headers.insert(PROCESSING, milliseconds.into());
+        headers.insert(VERSION, HeaderValue::from_static("2020-10-01"));
     }
 }

@@ -7,6 +7,8 @@ use std::{
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
+use crate::units::hex;
+
 /// Of one connection, of our own doing, or meant for us alone.
 const KEPT_HERE: [HeaderName; 18] = [
     header::AUTHORIZATION,
@@ -45,7 +47,10 @@ pub(super) fn to_upstream(headers: &mut HeaderMap, request_id: &str) {
     for name in of_the_connection {
         headers.remove(name);
     }
-    for name in KEPT_HERE {
+    // There are fewer fields than names of which none may be among them.
+    let kept_here: Vec<HeaderName> =
+        headers.keys().filter(|name| KEPT_HERE.contains(name)).cloned().collect();
+    for name in kept_here {
         headers.remove(name);
     }
     if let Ok(id) = HeaderValue::from_str(for_upstreams(request_id)) {
@@ -58,7 +63,7 @@ pub(super) fn to_upstream(headers: &mut HeaderMap, request_id: &str) {
     if !traced {
         // A trace that begins here begins without what the client said of another.
         headers.remove("tracestate");
-        if let Ok(value) = HeaderValue::from_str(&new_traceparent()) {
+        if let Ok(value) = HeaderValue::from_bytes(&new_traceparent()) {
             headers.insert(TRACEPARENT, value);
         }
     }
@@ -119,11 +124,11 @@ fn is_traceparent(value: &[u8]) -> bool {
 }
 
 /// Not sampled: whoever wants the trace decides that further up.
-fn new_traceparent() -> String {
+fn new_traceparent() -> Vec<u8> {
     let now = SystemTime::now();
     // Each state has keys of its own: as good as random numbers, without a system call.
-    let random = || RandomState::new().hash_one(now).max(1);
-    format!("00-{:016x}{:016x}-{:016x}-00", random(), random(), random())
+    let random = || hex(RandomState::new().hash_one(now).max(1));
+    [b"00-", &random()[..], &random(), b"-", &random(), b"-00"].concat()
 }
 
 #[cfg(test)]
