@@ -39,8 +39,7 @@ impl fmt::Display for Duration {
     }
 }
 
-/// A number's sixteen hexadecimal digits, for identifiers, some of which each request needs: `format!` takes twenty times as
-/// long.
+/// A number's sixteen hexadecimal digits, for identifiers. Each request needs several, and `format!` takes longer.
 #[must_use]
 pub fn hex(number: u64) -> [u8; 16] {
     std::array::from_fn(|place| b"0123456789abcdef"[(number >> (60 - 4 * place)) as usize & 15])

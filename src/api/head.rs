@@ -37,7 +37,7 @@ pub(crate) fn unique_id(prefix: &str) -> String {
     let mut id = String::with_capacity(prefix.len() + 32);
     id.push_str(prefix);
     for keys in &*KEYS {
-        id.extend(units::hex(keys.hash_one(n)).map(char::from));
+        id.push_str(str::from_utf8(&units::hex(keys.hash_one(n))).unwrap_or_default());
     }
     id
 }

@@ -35,7 +35,7 @@ use std::{panic::AssertUnwindSafe, sync::Arc};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use futures_util::FutureExt;
+use futures_util::{FutureExt, TryFutureExt, future::Either};
 use http_body_util::combinators::BoxBody;
 use poem::{
     IntoEndpoint, Request, RequestParts, Response,
@@ -101,7 +101,8 @@ fn exchange(request: &Request) -> Result<Arc<Exchange>, ApiError> {
 #[derive(Clone)]
 pub struct Api {
     app: Arc<App>,
-    endpoint: Arc<BoxEndpoint<'static>>,
+    forwarding: Arc<Forwarding>,
+    routes: Arc<BoxEndpoint<'static>>,
     cors: Arc<cors::Config>,
     cut: CancellationToken,
 }
@@ -116,7 +117,7 @@ impl Api {
             log_prompts,
         });
         let v1 = V1 { models: models.clone(), cut: cut.clone() };
-        let v1 = Forwarding { api: v1, models: models.clone(), cut: cut.clone() };
+        let forwarding = Forwarding::new(prefix.clone(), models.clone(), cut.clone());
         let root = Root { models: models.clone(), draining };
         let pages = Pages { prefix: prefix.clone(), models };
         let api = (
@@ -125,7 +126,7 @@ impl Api {
             Prefixed { prefix: String::new(), api: pages },
         );
         let endpoint = OpenApiService::new(api, "sconce", env!("CARGO_PKG_VERSION")).into_endpoint();
-        Self { app, endpoint: Arc::new(endpoint), cors: Arc::new(cors), cut }
+        Self { app, forwarding: Arc::new(forwarding), routes: Arc::new(endpoint), cors: Arc::new(cors), cut }
     }
 
     /// From now on these keys are the ones that are accepted.
@@ -182,16 +183,16 @@ impl Api {
             // Routes know their own methods and refuse the common others with `Allow`; TRACE is refused by all.
             request.set_method(Method::TRACE);
         }
-        // By the trait object's own name: each smart pointer before it would have a future of its own around its call.
-        let work = AssertUnwindSafe(DynEndpoint::call(&**self.endpoint, request)).catch_unwind();
+        let work = match self.forwarding.operation(&request) {
+            // Boxed, because other requests need no room for this.
+            Some(path) => Either::Left(self.forwarding.answer(path, request, &self.routes).boxed()),
+            // By the trait object's own name: each smart pointer before it would have a future of its own around its call.
+            None => Either::Right(DynEndpoint::call(&**self.routes, request).map_err(error::from_poem)),
+        };
         tokio::select! {
             biased;
-            done = work => match done {
-                Ok(Ok(response)) => Ok(response),
-                Ok(Err(error)) => Err(error::from_poem(error)),
-                // The panic hook has logged it.
-                Err(_) => Err(ApiError::internal()),
-            },
+            // The panic hook has logged a panic.
+            done = AssertUnwindSafe(work).catch_unwind() => done.unwrap_or_else(|_| Err(ApiError::internal())),
             () = self.cut.cancelled() => Err(ApiError::shutting_down()),
         }
     }

@@ -5,20 +5,17 @@ mod failure;
 mod relay;
 mod subject;
 
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderValue, header};
 use http_body_util::{BodyExt, combinators::BoxBody};
 use poem::{
-    Body, Endpoint, EndpointExt, Request, RequestBody, Response,
+    Body, Request, RequestBody, Response,
     endpoint::{BoxEndpoint, DynEndpoint},
     http::Method,
 };
-use poem_openapi::{
-    OpenApi,
-    registry::{MetaApi, Registry},
-};
+use poem_openapi::OpenApi;
 use serde::de::IgnoredAny;
 use tokio_util::sync::CancellationToken;
 
@@ -29,11 +26,11 @@ use self::{
 use super::{
     App,
     auth::{Caller, Entry},
-    error::{ApiError, Kind},
+    error::{ApiError, Kind, from_poem},
     limits::{Admitted, Slot},
     observe::Exchange,
     payload,
-    routes::unknown_model,
+    routes::{V1, unknown_model},
 };
 use crate::{
     backend::{
@@ -47,57 +44,42 @@ use crate::{
 /// fail in the middle of it.
 const HELD: usize = 1 << 20;
 
-/// The operations of `api`, those for models of other servers handed on; and operations that only such models have.
-pub(crate) struct Forwarding<T> {
-    pub(crate) api: T,
-    pub(crate) models: Models,
-    /// The server's end.
-    pub(crate) cut: CancellationToken,
-}
-
-type Routes = HashMap<String, HashMap<Method, BoxEndpoint<'static>>>;
-
-impl<T: OpenApi> OpenApi for Forwarding<T> {
-    fn meta() -> Vec<MetaApi> {
-        T::meta()
-    }
-
-    fn register(registry: &mut Registry) {
-        T::register(registry);
-    }
-
-    fn add_routes(self, routes: &mut Routes) {
-        self.api.add_routes(routes);
-        for path in OPERATIONS {
-            let methods = routes.entry(path.to_owned()).or_default();
-            let operation = Operation {
-                path,
-                models: self.models.clone(),
-                cut: self.cut.clone(),
-                own: methods.remove(&Method::POST),
-            };
-            methods.insert(Method::POST, operation.boxed());
-        }
-    }
-}
-
-struct Operation {
-    path: &'static str,
+/// Stands before the routes, and answers what is asked of models of other servers.
+pub(crate) struct Forwarding {
+    prefix: String,
     models: Models,
+    /// The server's end.
     cut: CancellationToken,
-    /// What answers for the other models.
-    own: Option<BoxEndpoint<'static>>,
+    /// Those of the operations that the routes have too.
+    own: Vec<&'static str>,
 }
 
-impl Endpoint for Operation {
-    type Output = Response;
+impl Forwarding {
+    pub(crate) fn new(prefix: String, models: Models, cut: CancellationToken) -> Self {
+        let routes: Vec<_> = V1::meta().into_iter().flat_map(|api| api.paths).collect();
+        let is_own = |path: &&str| routes.iter().any(|own| own.path == *path);
+        Self { prefix, models, cut, own: OPERATIONS.into_iter().filter(is_own).collect() }
+    }
 
-    async fn call(&self, mut request: Request) -> poem::Result<Response> {
+    /// The operation, if it is one that another server may have to answer.
+    pub(crate) fn operation(&self, request: &Request) -> Option<&'static str> {
+        let path = request.uri().path().strip_prefix(&*self.prefix)?;
+        let path = OPERATIONS.into_iter().find(|operation| *operation == path)?;
         // Models may come with a reload.
-        if !self.models.has_passthrough() {
-            return match &self.own {
-                Some(own) => DynEndpoint::call(&**own, request).await,
-                None => Err(poem::error::NotFoundError.into()),
+        self.models.has_passthrough().then_some(path)
+    }
+
+    /// Answers an operation: by the model's server, or by `routes` where the model is one of this server's.
+    pub(crate) async fn answer(
+        &self,
+        path: &'static str,
+        mut request: Request,
+        routes: &BoxEndpoint<'static>,
+    ) -> Result<Response, ApiError> {
+        if request.method() != Method::POST {
+            return match self.own.contains(&path) {
+                true => DynEndpoint::call(&**routes, request).await.map_err(from_poem),
+                false => Err(ApiError::method_not_allowed("POST")),
             };
         }
         let caller = Caller::check(&request)?;
@@ -106,7 +88,7 @@ impl Endpoint for Operation {
         let exchange = super::exchange(&request)?;
         let mut body = RequestBody::new(request.take_body());
         let content_type = request.content_type().unwrap_or_default();
-        let is_form = self.path.starts_with("/audio/") && content_type.starts_with("multipart/form-data");
+        let is_form = path.starts_with("/audio/") && content_type.starts_with("multipart/form-data");
         if !is_form {
             payload::check_headers(&request)?;
         }
@@ -118,10 +100,13 @@ impl Endpoint for Operation {
             Subject::of_json(bytes)?
         };
         let Some(model) = self.models.passthrough(&subject.model) else {
+            if !self.own.contains(&path) {
+                return Err(self.has_not(&subject.model));
+            }
             // What was checked and read is not checked and read again.
             request.set_data(caller);
             request.set_data(whole);
-            return self.own(request, &subject.model).await;
+            return DynEndpoint::call(&**routes, request).await.map_err(from_poem);
         };
         if app.log_prompts {
             payload::log(bytes);
@@ -130,7 +115,7 @@ impl Endpoint for Operation {
         let slot = admitted.turn(model.lease()).await?;
         let forward = Forward {
             id: subject.model,
-            path: self.path,
+            path,
             query: request.uri().query().map(str::to_owned),
             headers: std::mem::take(request.headers_mut()),
             body: bytes.clone(),
@@ -138,20 +123,16 @@ impl Endpoint for Operation {
             conversation: subject.conversation,
             request_id: exchange.id.clone(),
         };
-        Ok(self.forward(forward, slot, exchange).await?)
+        self.forward(forward, slot, exchange).await
     }
-}
 
-impl Operation {
-    async fn own(&self, request: Request, model: &str) -> poem::Result<Response> {
-        match &self.own {
-            Some(own) => DynEndpoint::call(&**own, request).await,
-            None if self.models.find(model).is_none() => Err(unknown_model(&self.models, model).into()),
-            None => {
-                let message = format!("The backend of '{model}' does not have this operation.");
-                Err(ApiError::unsupported("model", message).into())
-            }
+    /// Why an operation that only other servers have is not there for a model.
+    fn has_not(&self, model: &str) -> ApiError {
+        if self.models.find(model).is_none() {
+            return unknown_model(&self.models, model);
         }
+        let message = format!("The backend of '{model}' does not have this operation.");
+        ApiError::unsupported("model", message)
     }
 
     async fn forward(
@@ -160,6 +141,7 @@ impl Operation {
         slot: Slot,
         exchange: Arc<Exchange>,
     ) -> Result<Response, ApiError> {
+        let path = forward.path;
         let through = slot.backend().passthrough().ok_or_else(ApiError::internal)?;
         let answer = through.forward(forward).await.map_err(|Unanswered { upstream, error }| {
             if let Some(upstream) = upstream {
@@ -175,7 +157,7 @@ impl Operation {
             let body = if is_private(&body) { Bytes::new() } else { body };
             return Ok(failure::response(status, headers, body));
         }
-        let is_audio = self.path.starts_with("/audio/");
+        let is_audio = path.starts_with("/audio/");
         let encoding = headers.get(header::CONTENT_ENCODING).map(HeaderValue::as_bytes);
         if !is_audio && encoding.is_some_and(|encoding| !matches!(encoding, b"" | b"identity")) {
             // Nobody asked for that, and what is in it cannot be looked at.
@@ -188,7 +170,7 @@ impl Operation {
         let body = if is("text/event-stream") {
             // Buffering between here and the client would undo a stream.
             headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
-            let typed = ["/responses", "/messages"].contains(&self.path);
+            let typed = ["/responses", "/messages"].contains(&path);
             let framing = if typed { Framing::Typed } else { Framing::Plain };
             let wants_done = ends_with_connection && framing == Framing::Plain;
             let source = Source { body, framing, wants_done, is_private };

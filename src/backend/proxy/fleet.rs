@@ -97,36 +97,32 @@ impl Fleet {
         let affinity = self.affinity(&forward);
         let mut headers = std::mem::take(&mut forward.headers);
         head::to_upstream(&mut headers, &forward.request_id);
-        let lease = self.choose(&forward, affinity, None)?;
-        let first = Arc::clone(&lease.upstream);
-        let for_another = if self.upstreams.len() > 1 { headers.clone() } else { HeaderMap::new() };
-        let by = |upstream: &Upstream| {
-            let upstream = Some(Arc::clone(&upstream.name));
-            |error| Unanswered { upstream, error }
-        };
-        let declined = match self.attempt(lease, &forward, headers).await {
-            Tried::Answered(answer) => return Ok(answer),
-            Tried::Failed(error) => return Err(by(&first)(error)),
-            Tried::Declined(with) => with,
-        };
-        let Ok(lease) = self.choose(&forward, affinity, Some(&first)) else {
-            return declined.map_err(by(&first));
-        };
-        first.counts.retries.fetch_add(1, Relaxed);
-        tracing::debug!(
-            from = &*first.name,
-            to = &*lease.upstream.name,
-            "a request goes to another upstream"
-        );
-        // Ends the first one's answer before the second begins.
-        drop(declined);
-        let second = Arc::clone(&lease.upstream);
-        let answer = match self.attempt(lease, &forward, for_another).await {
-            Tried::Answered(answer) => Ok(answer),
-            Tried::Failed(error) => Err(error),
-            Tried::Declined(with) => with,
-        };
-        answer.map_err(by(&second))
+        let several = self.upstreams.len() > 1;
+        let mut declined: Option<(Arc<Upstream>, Result<Forwarded, Error>)> = None;
+        // A loop, because two attempts written out would each have room of their own in this future.
+        loop {
+            let first = declined.as_ref().map(|(first, _)| first);
+            let (lease, again) = match (self.choose(&forward, affinity, first), declined.take()) {
+                (Ok(lease), None) => (lease, false),
+                // The first one's answer ends here, before the second begins.
+                (Ok(lease), Some((first, _))) => {
+                    first.counts.retries.fetch_add(1, Relaxed);
+                    let (from, to) = (&*first.name, &*lease.upstream.name);
+                    tracing::debug!(from, to, "a request goes to another upstream");
+                    (lease, true)
+                }
+                (Err(error), None) => return Err(error.into()),
+                (Err(_), Some((first, with))) => return with.map_err(by(&first)),
+            };
+            let upstream = Arc::clone(&lease.upstream);
+            let own = if several && !again { headers.clone() } else { std::mem::take(&mut headers) };
+            match self.attempt(lease, &forward, own).await {
+                Tried::Answered(answer) => return Ok(answer),
+                Tried::Failed(error) => return Err(by(&upstream)(error)),
+                Tried::Declined(with) if again => return with.map_err(by(&upstream)),
+                Tried::Declined(with) => declined = Some((upstream, with)),
+            }
+        }
     }
 
     fn affinity(&self, forward: &Forward) -> Option<u64> {
@@ -259,6 +255,11 @@ impl Fleet {
         }
         if declined { Tried::Declined(Ok(answer)) } else { Tried::Answered(answer) }
     }
+}
+
+fn by(upstream: &Upstream) -> impl FnOnce(Error) -> Unanswered + use<> {
+    let upstream = Some(Arc::clone(&upstream.name));
+    |error| Unanswered { upstream, error }
 }
 
 fn unreachable() -> Error {
