@@ -40,15 +40,48 @@ pub(crate) trait Encoder: Send + 'static {
 
 /// `data: {json}` and an empty line.
 pub(crate) fn data(value: &impl Serialize, out: &mut Vec<u8>) {
-    let before = out.len();
+    let length = out.len();
     out.reserve(ONE);
     out.extend_from_slice(b"data: ");
     if let Err(error) = serde_json::to_writer(&mut *out, value) {
-        tracing::error!(%error, "an event could not be written as JSON: {error}");
-        out.truncate(before);
-        return failure(&ApiError::internal(), out);
+        return unwritable(&error, length, out);
     }
     out.extend_from_slice(b"\n\n");
+}
+
+/// What all objects of one stream have around their choice. It is most of each, and written once.
+pub(crate) struct Frame {
+    before: Box<[u8]>,
+    after: Box<[u8]>,
+}
+
+impl Frame {
+    /// That of an object whose `choices` are empty.
+    pub(crate) fn of(object: &impl Serialize) -> Self {
+        // In a text within the object these quotes would be escaped.
+        const CHOICES: &str = "\"choices\":[";
+        let text = serde_json::to_string(object).unwrap_or_default();
+        let middle = text.find(CHOICES).map_or(0, |place| place + CHOICES.len());
+        let (before, after) = text.as_bytes().split_at(middle);
+        Self { before: [b"data: ", before].concat().into(), after: [after, b"\n\n"].concat().into() }
+    }
+
+    /// The object with this choice, as an event.
+    pub(crate) fn data(&self, choice: &impl Serialize, out: &mut Vec<u8>) {
+        let length = out.len();
+        out.reserve(ONE.max(self.before.len() + self.after.len()));
+        out.extend_from_slice(&self.before);
+        if let Err(error) = serde_json::to_writer(&mut *out, choice) {
+            return unwritable(&error, length, out);
+        }
+        out.extend_from_slice(&self.after);
+    }
+}
+
+fn unwritable(error: &serde_json::Error, length: usize, out: &mut Vec<u8>) {
+    tracing::error!(%error, "an event could not be written as JSON: {error}");
+    out.truncate(length);
+    failure(&ApiError::internal(), out);
 }
 
 /// An error after the first byte: the envelope as an event.

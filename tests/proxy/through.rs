@@ -196,7 +196,13 @@ async fn other_operations_go_through_and_own_models_do_without_them() {
     let models: Value = server.get("/v1/models").await.json().await.unwrap();
     let ids: Vec<_> = models["data"].as_array().unwrap().iter().map(|model| model["id"].clone()).collect();
     assert_eq!(ids, ["near", "far"]);
-    assert_eq!(server.get("/v1/rerank").await.headers()["allow"], "POST");
+    for path in ["/v1/rerank", "/v1/responses"] {
+        let response = server.get(path).await;
+        assert_eq!(
+            (response.status(), &response.headers()["allow"]),
+            (405.try_into().unwrap(), &"POST".parse().unwrap())
+        );
+    }
 }
 
 #[tokio::test]

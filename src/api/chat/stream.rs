@@ -12,7 +12,7 @@ use super::{
 use crate::{
     api::{
         head::Head,
-        sse::{self, Encoder},
+        sse::{self, Encoder, Frame},
         usage::CompletionUsage,
         wire::constant,
     },
@@ -108,32 +108,34 @@ pub struct FunctionCallChunk {
     pub arguments: Option<String>,
 }
 
+/// A chunk of no choices.
+fn chunk(head: &Head, usage: Option<Option<CompletionUsage>>) -> CreateChatCompletionStreamResponse<'_> {
+    CreateChatCompletionStreamResponse {
+        id: &head.id,
+        object: ChunkObject,
+        created: head.created,
+        model: &head.model,
+        system_fingerprint: &head.fingerprint,
+        choices: vec![],
+        usage,
+        service_tier: None,
+        obfuscation: None,
+        moderation: None,
+    }
+}
+
 /// Writes a generation's events as chunks.
 pub(crate) struct ChatEncoder {
     head: Head,
     delivery: Delivery,
     choices: u32,
+    frame: Frame,
 }
 
 impl ChatEncoder {
     pub(crate) fn new(head: Head, delivery: Delivery, choices: u32) -> Self {
-        Self { head, delivery, choices }
-    }
-
-    fn chunk(&self, choices: Vec<ChunkChoice>, usage: Option<CompletionUsage>, out: &mut Vec<u8>) {
-        let chunk = CreateChatCompletionStreamResponse {
-            id: &self.head.id,
-            object: ChunkObject,
-            created: self.head.created,
-            model: &self.head.model,
-            system_fingerprint: &self.head.fingerprint,
-            choices,
-            usage: self.delivery.include_usage.then_some(usage),
-            service_tier: None,
-            obfuscation: None,
-            moderation: None,
-        };
-        sse::data(&chunk, out);
+        let frame = Frame::of(&chunk(&head, delivery.include_usage.then_some(None)));
+        Self { head, delivery, choices, frame }
     }
 
     fn delta(
@@ -147,7 +149,7 @@ impl ChatEncoder {
             content: Some(logprobs.into_iter().map(ChatCompletionTokenLogprob::from).collect()),
             refusal: None,
         });
-        self.chunk(vec![ChunkChoice { index, delta, logprobs, finish_reason: None }], None, out);
+        self.frame.data(&ChunkChoice { index, delta, logprobs, finish_reason: None }, out);
     }
 
     fn call(
@@ -204,14 +206,46 @@ impl Encoder for ChatEncoder {
             GenerationEvent::Finished { choice, reason } => {
                 let finish_reason = Some(ChatFinishReason::of(reason, self.delivery.functions));
                 let delta = ChatCompletionStreamResponseDelta::default();
-                let choice = ChunkChoice { index: choice, delta, logprobs: None, finish_reason };
-                self.chunk(vec![choice], None, out);
+                self.frame.data(&ChunkChoice { index: choice, delta, logprobs: None, finish_reason }, out);
             }
             GenerationEvent::Done(usage) => {
                 if self.delivery.include_usage {
-                    self.chunk(vec![], Some(usage.into()), out);
+                    sse::data(&chunk(&self.head, Some(Some(usage.into()))), out);
                 }
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_is_its_chunk() {
+        let id = "a\\\"choices\":[]\n";
+        let head = Head {
+            id: id.to_owned(),
+            created: 7,
+            model: "\"choices\":[é".into(),
+            fingerprint: String::new(),
+        };
+        for include_usage in [false, true] {
+            let delivery = Delivery { include_usage, ..Delivery::default() };
+            let mut encoder = ChatEncoder::new(head.clone(), delivery, 2);
+            let mut out = vec![];
+            encoder.event(
+                GenerationEvent::Text { choice: 1, text: "\"]}".to_owned(), logprobs: vec![] },
+                &mut out,
+            );
+            let delta =
+                ChatCompletionStreamResponseDelta { content: Some("\"]}".to_owned()), ..Default::default() };
+            let mut whole = chunk(&head, include_usage.then_some(None));
+            whole.choices = vec![ChunkChoice { index: 1, delta, logprobs: None, finish_reason: None }];
+            assert_eq!(
+                String::from_utf8(out).unwrap(),
+                format!("data: {}\n\n", serde_json::to_string(&whole).unwrap())
+            );
         }
     }
 }

@@ -13,7 +13,7 @@ use crate::{
         error::ApiError,
         head::Head,
         observe::Exchange,
-        sse::{self, Encoder},
+        sse::{self, Encoder, Frame},
         usage::CompletionUsage,
         wire::constant,
     },
@@ -27,13 +27,13 @@ constant! {
 /// Continued prompts, whole; streamed, each event is one of these with what has come since.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct CreateCompletionResponse {
-    pub id: Arc<str>,
+    pub id: String,
     pub object: TextCompletionObject,
     /// Seconds since 1970.
     pub created: u64,
     pub model: Arc<str>,
     /// Names what the answer's bytes depend on.
-    pub system_fingerprint: Arc<str>,
+    pub system_fingerprint: String,
     /// The choices of the first prompt, then those of the second, …
     pub choices: Vec<CompletionChoice>,
     /// Streamed, null in all events but the last, and absent unless asked for by `stream_options`.
@@ -136,50 +136,38 @@ pub(crate) async fn collect(
     }
     let total = total.filter(|_| drafts.iter().all(|draft| draft.finish_reason.is_some()));
     let usage = total.ok_or_else(ApiError::internal)?.into();
-    Ok(CompletionEncoder::new(head, delivery, choices).object(drafts, Some(Some(usage))))
+    Ok(object(&head, drafts, Some(Some(usage))))
+}
+
+fn object(
+    head: &Head,
+    choices: Vec<CompletionChoice>,
+    usage: Option<Option<CompletionUsage>>,
+) -> CreateCompletionResponse {
+    CreateCompletionResponse {
+        id: head.id.clone(),
+        object: TextCompletionObject,
+        created: head.created,
+        model: Arc::clone(&head.model),
+        system_fingerprint: head.fingerprint.clone(),
+        choices,
+        usage,
+    }
 }
 
 /// Writes a generation's events as chunks.
 pub(crate) struct CompletionEncoder {
-    id: Arc<str>,
-    created: u64,
-    model: Arc<str>,
-    fingerprint: Arc<str>,
+    head: Head,
     delivery: Delivery,
     /// How many characters of each choice were sent.
     offsets: Vec<u64>,
+    frame: Frame,
 }
 
 impl CompletionEncoder {
     pub(crate) fn new(head: Head, delivery: Delivery, choices: u32) -> Self {
-        Self {
-            id: head.id.into(),
-            created: head.created,
-            model: head.model,
-            fingerprint: head.fingerprint.into(),
-            delivery,
-            offsets: vec![0; choices as usize],
-        }
-    }
-
-    fn object(
-        &self,
-        choices: Vec<CompletionChoice>,
-        usage: Option<Option<CompletionUsage>>,
-    ) -> CreateCompletionResponse {
-        CreateCompletionResponse {
-            id: Arc::clone(&self.id),
-            object: TextCompletionObject,
-            created: self.created,
-            model: Arc::clone(&self.model),
-            system_fingerprint: Arc::clone(&self.fingerprint),
-            choices,
-            usage,
-        }
-    }
-
-    fn chunk(&self, choice: CompletionChoice, out: &mut Vec<u8>) {
-        sse::data(&self.object(vec![choice], self.delivery.include_usage.then_some(None)), out);
+        let frame = Frame::of(&object(&head, vec![], delivery.include_usage.then_some(None)));
+        Self { head, delivery, offsets: vec![0; choices as usize], frame }
     }
 }
 
@@ -195,23 +183,46 @@ impl Encoder for CompletionEncoder {
                     columns.add(logprobs, offset);
                     columns
                 });
-                self.chunk(CompletionChoice { index: choice, text, logprobs, finish_reason: None }, out);
+                let choice = CompletionChoice { index: choice, text, logprobs, finish_reason: None };
+                self.frame.data(&choice, out);
             }
             GenerationEvent::Finished { choice, reason } => {
                 let finish_reason = Some(reason.into());
-                self.chunk(
-                    CompletionChoice { index: choice, finish_reason, ..CompletionChoice::default() },
-                    out,
-                );
+                let choice = CompletionChoice { index: choice, finish_reason, ..CompletionChoice::default() };
+                self.frame.data(&choice, out);
             }
             GenerationEvent::Done(usage) => {
                 if self.delivery.include_usage {
-                    sse::data(&self.object(vec![], Some(Some(usage.into()))), out);
+                    sse::data(&object(&self.head, vec![], Some(Some(usage.into()))), out);
                 }
             }
             GenerationEvent::Reasoning { .. }
             | GenerationEvent::ToolCall { .. }
             | GenerationEvent::ToolArguments { .. } => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_is_its_object() {
+        let head = Head { id: "i".to_owned(), created: 7, model: "m".into(), fingerprint: "f".to_owned() };
+        for include_usage in [false, true] {
+            let delivery = Delivery { include_usage, ..Delivery::default() };
+            let mut encoder = CompletionEncoder::new(head.clone(), delivery, 1);
+            let mut out = vec![];
+            let text = "\"]}".to_owned();
+            let event = GenerationEvent::Text { choice: 0, text: text.clone(), logprobs: vec![] };
+            encoder.event(event, &mut out);
+            let choice = CompletionChoice { text, ..CompletionChoice::default() };
+            let whole = object(&head, vec![choice], include_usage.then_some(None));
+            assert_eq!(
+                String::from_utf8(out).unwrap(),
+                format!("data: {}\n\n", serde_json::to_string(&whole).unwrap())
+            );
         }
     }
 }
