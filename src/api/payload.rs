@@ -21,9 +21,10 @@ use super::{
     wire,
 };
 
-/// A request's JSON body: read within the limits, parsed, its ranges checked.
+/// A request's JSON body: read within the limits, parsed, its ranges checked. Boxed, because it passes through several
+/// futures, each of which would have room for it.
 pub(crate) struct WireJson<T>(
-    pub(crate) T,
+    pub(crate) Box<T>,
     #[expect(
         dead_code,
         reason = "room that is given back when the request is answered or its stream begins"
@@ -78,7 +79,7 @@ where
         if app.log_prompts {
             log(&bytes);
         }
-        let value: T = wire::read(&bytes).map_err(ApiError::from)?;
+        let value: Box<T> = wire::read(&bytes).map_err(ApiError::from)?;
         value.validate().map_err(|report| out_of_range(&report))?;
         Ok(Self(value, held))
     }

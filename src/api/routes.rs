@@ -81,7 +81,7 @@ impl V1 {
     ) -> Answer<Chat> {
         let exchange = super::exchange(request)?;
         let named = self.model(&body.0.model, &exchange)?;
-        let (request, delivery) = chat::convert(body.0)?;
+        let (request, delivery) = chat::convert(*body.0)?;
         let slot = admitted.turn(named.lease()).await?;
         let head = Head::new("chatcmpl-", &named.id, &slot.backend().card().fingerprint);
         let choices = request.choices;
@@ -110,7 +110,7 @@ impl V1 {
     ) -> Answer<Completion> {
         let exchange = super::exchange(request)?;
         let named = self.model(&body.0.model, &exchange)?;
-        let (requests, delivery) = completions::convert(body.0)?;
+        let (requests, delivery) = completions::convert(*body.0)?;
         let slot = admitted.turn(named.lease()).await?;
         let head = Head::new("cmpl-", &named.id, &slot.backend().card().fingerprint);
         let each = requests.first().map_or(1, |request| request.choices);
@@ -142,7 +142,7 @@ impl V1 {
     ) -> Answer<Json<CreateEmbeddingResponse>> {
         let exchange = super::exchange(request)?;
         let named = self.model(&body.0.model, &exchange)?;
-        let (request, format) = embeddings::convert(body.0)?;
+        let (request, format) = embeddings::convert(*body.0)?;
         let slot = admitted.turn(named.lease()).await?;
         let made =
             slot.backend().embed(request).await.map_err(|error| ApiError::from(error.within("input")))?;
@@ -162,7 +162,7 @@ impl V1 {
     ) -> Answer<Json<CreateRerankResponse>> {
         let exchange = super::exchange(request)?;
         let named = self.model(&body.0.model, &exchange)?;
-        let (request, delivery) = rerank::convert(body.0)?;
+        let (request, delivery) = rerank::convert(*body.0)?;
         let slot = admitted.turn(named.lease()).await?;
         let head = Head::new("rerank-", &named.id, &slot.backend().card().fingerprint);
         let scores = slot.backend().rerank(request).await.map_err(ApiError::from)?;
@@ -204,7 +204,7 @@ impl V1 {
         body: WireJson<TokenizeRequest>,
     ) -> Answer<Json<TokenizeResponse>> {
         let named = self.model(&body.0.model, &*super::exchange(request)?)?;
-        let subject = tokenize::convert(body.0)?;
+        let subject = tokenize::convert(*body.0)?;
         let slot = admitted.turn(named.lease()).await?;
         let tokenizer = tokenizer(&named.id, slot.backend())?;
         let tokens = match subject {
