@@ -12,14 +12,14 @@
 //! - [`api`]: the only room that knows poem and OpenAI's wire shape.
 //! - [`generation`]: what is asked for and what comes back. Uses nothing of ours.
 //! - [`backend`]: what answers.
-//! - [`units`]: values with a unit, and secrets.
+//! - [`units`]: values with a unit, and secrets. [`heap`]: memory that was freed.
 //!
 //! With the feature `candle`, local inference:
 //!
 //! - `text`: words to token ids and back. `backend::candle` joins it with
 //! - `engine`: continuous batching, token ids only, on
 //! - `model`: from a directory or a file to the logits of the next token, with
-//! - `kernels`: the CPU's arithmetic. `unsafe` lives there only.
+//! - `kernels`: the CPU's arithmetic. `unsafe` lives there, and for one call in [`heap`].
 //! - `hub`: models of the Hugging Face hub, from its cache or, with the feature `hub`, from the network.
 //! - `bench`: how fast a model runs here.
 
@@ -34,6 +34,7 @@ pub mod config;
 #[cfg(feature = "candle")]
 pub mod engine;
 pub mod generation;
+pub mod heap;
 pub mod http;
 #[cfg(feature = "candle")]
 pub mod hub;

@@ -54,6 +54,23 @@ async fn sigterm_lets_200_streams_finish() {
 }
 
 #[tokio::test]
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+async fn memory_of_many_requests_goes_back_to_the_system() {
+    let server = TestServer::set(&["echo.delay_ms=200"]);
+    let before = server.proc_status("VmRSS");
+    let body = streamed(&"word ".repeat(8000));
+    let sent = join_all((0..400).map(|_| server.client.post(server.url(CHAT)).json(&body).send())).await;
+    let full = server.proc_status("VmRSS");
+    assert!(full > before + 20_000, "{before} KiB, then {full} KiB");
+    drop(sent);
+    let until = Instant::now() + LONG;
+    while server.proc_status("VmRSS") > before + (full - before) / 4 {
+        assert!(Instant::now() < until, "{} of {full} KiB are kept", server.proc_status("VmRSS"));
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+#[tokio::test]
 async fn what_outlasts_the_drain_ends_with_an_error() {
     let mut server = TestServer::set(&["echo.delay_ms=60000", "server.drain_timeout=300ms"]);
     let streams = open(&server, 200).await;

@@ -22,7 +22,7 @@
 //!   `matrix_unit`: tiles of bfloat16 (AMX).
 //! - [`norm`], [`activation`], [`softmax`], [`rotary`], [`attention`]: the rest of a decoder.
 //! - [`math`]: exp, tanh and erfc of sixteen lanes. [`precise`]: functions in f64 for tables.
-//! - [`vector`]: sums of rows. [`mapped`]: files seen as memory. [`heap`]: memory that was freed.
+//! - [`vector`]: sums of rows. [`mapped`]: files seen as memory.
 //! - [`dtype`]: element types of weights, and of the KV cache.
 
 pub mod activation;
@@ -30,7 +30,6 @@ pub mod aligned;
 pub mod attention;
 pub mod cpu;
 pub mod dtype;
-pub mod heap;
 pub mod isa;
 pub mod mapped;
 pub mod math;

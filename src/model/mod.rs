@@ -36,7 +36,7 @@ mod safetensors;
 mod summary;
 mod tensors;
 
-pub use crate::kernels::{Isa, attention::KvType, heap::trim as trim_heap, pool::cores};
+pub use crate::kernels::{Isa, attention::KvType, pool::cores};
 pub use adapter::Adapter;
 pub use architectures::{supported, supported_encoders};
 pub use device::Device;

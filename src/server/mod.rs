@@ -26,7 +26,7 @@ use crate::{
     telemetry,
 };
 
-/// How often the service manager is told what goes on, where that has changed, and idleness is looked for.
+/// How often the service manager is told what goes on, where that has changed, and idleness and leftovers are looked for.
 const TICK: Duration = Duration::from_secs(1);
 /// What is given beyond `server.drain_timeout` for all to end.
 const END: Duration = Duration::from_secs(10);
@@ -151,7 +151,7 @@ pub async fn run(
                 reloading.set(None.into());
                 state.reloaded(reload.commit(outcome));
             }
-            _ = tick.tick(), if state.needs_ticks() => if state.tick() {
+            _ = tick.tick() => if state.tick() {
                 tracing::info!("idle, ending until the next connection");
                 break;
             },
@@ -184,7 +184,7 @@ pub async fn run(
                 tracing::warn!("told to stop again: stopping at once");
                 break;
             }
-            _ = tick.tick(), if state.needs_ticks() => {
+            _ = tick.tick() => {
                 state.tick();
             }
         }

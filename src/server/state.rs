@@ -10,10 +10,14 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     api::Api,
     backend::{Readiness, Registry},
+    heap,
     http::Connections,
     systemd::{Manager, Sign},
     units,
 };
+
+/// How long nothing was asked when free memory is given back: longer than most pauses between two requests.
+const QUIET: Duration = Duration::from_secs(2);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {
@@ -36,6 +40,25 @@ pub(super) struct State {
     idle_limit: Option<units::Duration>,
     /// Connections so far, and since when there are no more and none is open.
     idle: (u64, Instant),
+    leftovers: Leftovers,
+}
+
+/// Memory that requests have used and freed, which the allocator keeps: 100 MB after 5,000 streams.
+struct Leftovers {
+    connections: u64,
+    since: Instant,
+    gone: bool,
+}
+
+impl Leftovers {
+    fn tick(&mut self, connections: u64, busy: bool) {
+        if busy || self.connections != connections {
+            *self = Self { connections, since: Instant::now(), gone: false };
+        } else if !self.gone && self.since.elapsed() >= QUIET {
+            heap::trim();
+            self.gone = true;
+        }
+    }
 }
 
 impl State {
@@ -47,8 +70,9 @@ impl State {
         idle_limit: Option<units::Duration>,
     ) -> Self {
         let idle = (0, Instant::now());
+        let leftovers = Leftovers { connections: 0, since: Instant::now(), gone: false };
         let (stage, next) = (Stage::Loading, Arc::default());
-        Self { manager, api, models, connections, stage, next, refused: None, idle_limit, idle }
+        Self { manager, api, models, connections, stage, next, refused: None, idle_limit, idle, leftovers }
     }
 
     pub(super) fn has_loaded(&self) -> bool {
@@ -86,12 +110,7 @@ impl State {
         self.manager.stopping(&self.draining(), most);
     }
 
-    /// Whether anybody wants to know, or idleness ends the daemon.
-    pub(super) fn needs_ticks(&self) -> bool {
-        self.manager.is_present() || self.idle_limit.is_some()
-    }
-
-    /// Tells the news. `true` when nobody was here for as long as `server.exit_when_idle` says.
+    /// Tells the news, and gives back what memory is left over. `true` when nobody was here for as long as `server.exit_when_idle` says.
     pub(super) fn tick(&mut self) -> bool {
         if self.manager.is_present() {
             match self.stage {
@@ -106,6 +125,8 @@ impl State {
                 Stage::Stopping => self.manager.status(&self.draining()),
             }
         }
+        let load = self.api.load();
+        self.leftovers.tick(self.connections.so_far(), load.running + load.waiting > 0);
         self.stage == Stage::Serving && self.is_idle()
     }
 

@@ -12,6 +12,7 @@ use super::{
 use crate::{
     backend::{Footprint, ModelCard},
     engine::{self, Batcher, Engine, Memory},
+    heap,
     hub::News,
     model::{self, BLOCK, Device, Encode, Forward, Isa, KvType, Task},
     text::channels::Format,
@@ -43,7 +44,7 @@ pub(super) struct GiveBack;
 
 impl Drop for GiveBack {
     fn drop(&mut self) {
-        model::trim_heap();
+        heap::trim();
     }
 }
 
