@@ -22,7 +22,14 @@ use tracing_subscriber::{Layer, fmt::MakeWriter, layer::Context};
 const KEPT: usize = 16 << 10;
 
 thread_local! {
-    static LINE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+    static BUFFERS: Cell<Buffers> = const { Cell::new(Buffers { line: Vec::new(), shown: String::new() }) };
+}
+
+#[derive(Default)]
+struct Buffers {
+    line: Vec<u8>,
+    /// A value as its `Debug` shows it, before it is a JSON string.
+    shown: String,
 }
 
 /// Writes each event as `{"timestamp": …, "level": …, "message": …, its fields, "target": …}`.
@@ -36,18 +43,18 @@ where
     W: for<'w> MakeWriter<'w> + 'static,
 {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
-        let mut line = LINE.take();
-        line.clear();
-        write_line(&mut line, event);
+        let mut buffers = BUFFERS.take();
+        buffers.line.clear();
+        write_line(&mut buffers, event);
         // There is nobody to tell that the log cannot be written.
-        let _ = self.writer.make_writer_for(event.metadata()).write_all(&line);
-        if line.capacity() <= KEPT {
-            LINE.set(line);
+        let _ = self.writer.make_writer_for(event.metadata()).write_all(&buffers.line);
+        if buffers.line.capacity().max(buffers.shown.capacity()) <= KEPT {
+            BUFFERS.set(buffers);
         }
     }
 }
 
-fn write_line(line: &mut Vec<u8>, event: &Event<'_>) {
+fn write_line(Buffers { line, shown }: &mut Buffers, event: &Event<'_>) {
     // What comes from the `log` crate names its place in fields.
     let of_log = event.normalized_metadata();
     let metadata = of_log.as_ref().unwrap_or_else(|| event.metadata());
@@ -56,7 +63,7 @@ fn write_line(line: &mut Vec<u8>, event: &Event<'_>) {
     line.extend_from_slice(b"\",\"level\":\"");
     line.extend_from_slice(metadata.level().as_str().as_bytes());
     line.push(b'"');
-    event.record(&mut Fields { line, shown: String::new() });
+    event.record(&mut Fields { line, shown });
     line.extend_from_slice(b",\"target\":");
     value(line, metadata.target());
     line.extend_from_slice(b"}\n");
@@ -65,20 +72,18 @@ fn write_line(line: &mut Vec<u8>, event: &Event<'_>) {
 /// Appends fields to an object that has one already.
 struct Fields<'l> {
     line: &'l mut Vec<u8>,
-    shown: String,
+    shown: &'l mut String,
 }
 
-impl Fields<'_> {
-    fn field(&mut self, field: &Field, content: impl Serialize) {
-        let name = field.name();
-        if name.starts_with("log.") {
-            return;
-        }
-        self.line.push(b',');
-        value(self.line, name.strip_prefix("r#").unwrap_or(name));
-        self.line.push(b':');
-        value(self.line, content);
+fn append(line: &mut Vec<u8>, field: &Field, content: impl Serialize) {
+    let name = field.name();
+    if name.starts_with("log.") {
+        return;
     }
+    line.push(b',');
+    value(line, name.strip_prefix("r#").unwrap_or(name));
+    line.push(b':');
+    value(line, content);
 }
 
 /// Numbers, truth values and texts, none of which can fail to be JSON in memory.
@@ -88,31 +93,29 @@ fn value(line: &mut Vec<u8>, content: impl Serialize) {
 
 impl Visit for Fields<'_> {
     fn record_f64(&mut self, field: &Field, content: f64) {
-        self.field(field, content);
+        append(self.line, field, content);
     }
 
     fn record_i64(&mut self, field: &Field, content: i64) {
-        self.field(field, content);
+        append(self.line, field, content);
     }
 
     fn record_u64(&mut self, field: &Field, content: u64) {
-        self.field(field, content);
+        append(self.line, field, content);
     }
 
     fn record_bool(&mut self, field: &Field, content: bool) {
-        self.field(field, content);
+        append(self.line, field, content);
     }
 
     fn record_str(&mut self, field: &Field, content: &str) {
-        self.field(field, content);
+        append(self.line, field, content);
     }
 
     fn record_debug(&mut self, field: &Field, content: &dyn fmt::Debug) {
-        let mut shown = std::mem::take(&mut self.shown);
-        shown.clear();
-        let _ = write!(shown, "{content:?}");
-        self.field(field, &shown);
-        self.shown = shown;
+        self.shown.clear();
+        let _ = write!(self.shown, "{content:?}");
+        append(self.line, field, &*self.shown);
     }
 }
 

@@ -212,7 +212,8 @@ impl Upstream {
             let is_new = kept.is_none();
             let mut connection = match kept {
                 Some(connection) => connection,
-                None => self.dialer.connect().await.map_err(Failed::Unreachable)?,
+                // Boxed, because it is seldom: a request over a kept connection needs no room for it.
+                None => Box::pin(self.dialer.connect()).await.map_err(Failed::Unreachable)?,
             };
             if let Connection::Http2(sender) = &connection {
                 self.absolute(&mut request);
