@@ -188,3 +188,15 @@ impl JsonSchema for Secret {
         json_schema!({ "type": "string", "format": "password", "writeOnly": true })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn digits_are_hexadecimal() {
+        for number in [0, 1, 0xf0, 0x0123_4567_89ab_cdef, u64::MAX] {
+            assert_eq!(hex(number), format!("{number:016x}").as_bytes());
+        }
+    }
+}

@@ -27,8 +27,7 @@ pub fn openapi_document(prefix: &str) -> String {
     let text = OpenApiService::new(Described, "sconce", env!("CARGO_PKG_VERSION")).spec();
     // poem-openapi has just written it: it is an object with these members.
     let mut document: Map<String, Value> = serde_json::from_str(&text).unwrap_or_default();
-    let under: Vec<String> =
-        V1::meta().into_iter().flat_map(|api| api.paths).map(|path| path.path.to_string()).collect();
+    let under = V1::paths();
     if let Some(Value::Object(paths)) = document.get_mut("paths") {
         *paths = std::mem::take(paths)
             .into_iter()

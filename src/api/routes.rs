@@ -58,6 +58,13 @@ pub(crate) struct V1 {
     pub(crate) cut: CancellationToken,
 }
 
+impl V1 {
+    /// The paths below the prefix.
+    pub(crate) fn paths() -> Vec<String> {
+        Self::meta().into_iter().flat_map(|api| api.paths).map(|path| path.path).collect()
+    }
+}
+
 type Chat = JsonOrEvents<CreateChatCompletionResponse, chat::CreateChatCompletionStreamResponse<'static>>;
 type Completion = JsonOrEvents<CreateCompletionResponse, CreateCompletionResponse>;
 type Answer<C> = poem::Result<Reply<C>>;

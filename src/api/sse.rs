@@ -40,13 +40,19 @@ pub(crate) trait Encoder: Send + 'static {
 
 /// `data: {json}` and an empty line.
 pub(crate) fn data(value: &impl Serialize, out: &mut Vec<u8>) {
+    write(b"data: ", value, b"\n\n", out);
+}
+
+fn write(before: &[u8], value: &impl Serialize, after: &[u8], out: &mut Vec<u8>) {
     let length = out.len();
-    out.reserve(ONE);
-    out.extend_from_slice(b"data: ");
+    out.reserve(ONE.max(before.len() + after.len()));
+    out.extend_from_slice(before);
     if let Err(error) = serde_json::to_writer(&mut *out, value) {
-        return unwritable(&error, length, out);
+        tracing::error!(%error, "an event could not be written as JSON: {error}");
+        out.truncate(length);
+        return failure(&ApiError::internal(), out);
     }
-    out.extend_from_slice(b"\n\n");
+    out.extend_from_slice(after);
 }
 
 /// What all objects of one stream have around their choice. It is most of each, and written once.
@@ -68,20 +74,8 @@ impl Frame {
 
     /// The object with this choice, as an event.
     pub(crate) fn data(&self, choice: &impl Serialize, out: &mut Vec<u8>) {
-        let length = out.len();
-        out.reserve(ONE.max(self.before.len() + self.after.len()));
-        out.extend_from_slice(&self.before);
-        if let Err(error) = serde_json::to_writer(&mut *out, choice) {
-            return unwritable(&error, length, out);
-        }
-        out.extend_from_slice(&self.after);
+        write(&self.before, choice, &self.after, out);
     }
-}
-
-fn unwritable(error: &serde_json::Error, length: usize, out: &mut Vec<u8>) {
-    tracing::error!(%error, "an event could not be written as JSON: {error}");
-    out.truncate(length);
-    failure(&ApiError::internal(), out);
 }
 
 /// An error after the first byte: the envelope as an event.

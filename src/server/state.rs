@@ -38,26 +38,32 @@ pub(super) struct State {
     /// Why the last reload changed nothing.
     refused: Option<String>,
     idle_limit: Option<units::Duration>,
-    /// Connections so far, and since when there are no more and none is open.
-    idle: (u64, Instant),
-    leftovers: Leftovers,
+    /// Since no connection is open.
+    alone: Quiet,
+    /// Since no request is here.
+    unasked: Quiet,
+    /// What requests had used and freed since then has gone back to the system. The allocator would keep it: 100 MB after 5,000
+    /// streams.
+    trimmed: bool,
 }
 
-/// Memory that requests have used and freed, which the allocator keeps: 100 MB after 5,000 streams.
-struct Leftovers {
+/// A rest that anything going on begins anew.
+struct Quiet {
     connections: u64,
     since: Instant,
-    gone: bool,
 }
 
-impl Leftovers {
-    fn tick(&mut self, connections: u64, busy: bool) {
+impl Quiet {
+    fn new() -> Self {
+        Self { connections: 0, since: Instant::now() }
+    }
+
+    /// How long it has been. Connections so far tell of those that came and went since the last time.
+    fn time(&mut self, connections: u64, busy: bool) -> Duration {
         if busy || self.connections != connections {
-            *self = Self { connections, since: Instant::now(), gone: false };
-        } else if !self.gone && self.since.elapsed() >= QUIET {
-            heap::trim();
-            self.gone = true;
+            *self = Self { connections, since: Instant::now() };
         }
+        self.since.elapsed()
     }
 }
 
@@ -69,10 +75,19 @@ impl State {
         connections: Connections,
         idle_limit: Option<units::Duration>,
     ) -> Self {
-        let idle = (0, Instant::now());
-        let leftovers = Leftovers { connections: 0, since: Instant::now(), gone: false };
-        let (stage, next) = (Stage::Loading, Arc::default());
-        Self { manager, api, models, connections, stage, next, refused: None, idle_limit, idle, leftovers }
+        Self {
+            manager,
+            api,
+            models,
+            connections,
+            stage: Stage::Loading,
+            next: Arc::default(),
+            refused: None,
+            idle_limit,
+            alone: Quiet::new(),
+            unasked: Quiet::new(),
+            trimmed: false,
+        }
     }
 
     pub(super) fn has_loaded(&self) -> bool {
@@ -110,7 +125,8 @@ impl State {
         self.manager.stopping(&self.draining(), most);
     }
 
-    /// Tells the news, and gives back what memory is left over. `true` when nobody was here for as long as `server.exit_when_idle` says.
+    /// Tells the news, and gives back what memory is left over. `true` when nobody was here for as long as
+    /// `server.exit_when_idle` says.
     pub(super) fn tick(&mut self) -> bool {
         if self.manager.is_present() {
             match self.stage {
@@ -125,18 +141,23 @@ impl State {
                 Stage::Stopping => self.manager.status(&self.draining()),
             }
         }
-        let load = self.api.load();
-        self.leftovers.tick(self.connections.so_far(), load.running + load.waiting > 0);
+        self.trim();
         self.stage == Stage::Serving && self.is_idle()
+    }
+
+    fn trim(&mut self) {
+        let load = self.api.load();
+        let busy = load.running + load.waiting > 0;
+        let quiet = self.unasked.time(self.connections.so_far(), busy) >= QUIET;
+        if quiet && !self.trimmed {
+            heap::trim();
+        }
+        self.trimmed = quiet;
     }
 
     fn is_idle(&mut self) -> bool {
         let Some(units::Duration(limit)) = self.idle_limit else { return false };
-        let so_far = self.connections.so_far();
-        if self.connections.count() > 0 || self.idle.0 != so_far {
-            self.idle = (so_far, Instant::now());
-        }
-        self.idle.1.elapsed() >= limit
+        self.alone.time(self.connections.so_far(), self.connections.count() > 0) >= limit
     }
 
     fn serving(&self) -> String {

@@ -15,7 +15,6 @@ use poem::{
     endpoint::{BoxEndpoint, DynEndpoint},
     http::Method,
 };
-use poem_openapi::OpenApi;
 use serde::de::IgnoredAny;
 use tokio_util::sync::CancellationToken;
 
@@ -56,8 +55,8 @@ pub(crate) struct Forwarding {
 
 impl Forwarding {
     pub(crate) fn new(prefix: String, models: Models, cut: CancellationToken) -> Self {
-        let routes: Vec<_> = V1::meta().into_iter().flat_map(|api| api.paths).collect();
-        let is_own = |path: &&str| routes.iter().any(|own| own.path == *path);
+        let routes = V1::paths();
+        let is_own = |path: &&str| routes.iter().any(|own| own == path);
         Self { prefix, models, cut, own: OPERATIONS.into_iter().filter(is_own).collect() }
     }
 
@@ -65,8 +64,10 @@ impl Forwarding {
     pub(crate) fn operation(&self, request: &Request) -> Option<&'static str> {
         let path = request.uri().path().strip_prefix(&*self.prefix)?;
         let path = OPERATIONS.into_iter().find(|operation| *operation == path)?;
+        // The routes refuse other methods of theirs.
+        let is_here = request.method() == Method::POST || !self.own.contains(&path);
         // Models may come with a reload.
-        self.models.has_passthrough().then_some(path)
+        (is_here && self.models.has_passthrough()).then_some(path)
     }
 
     /// Answers an operation: by the model's server, or by `routes` where the model is one of this server's.
@@ -77,10 +78,7 @@ impl Forwarding {
         routes: &BoxEndpoint<'static>,
     ) -> Result<Response, ApiError> {
         if request.method() != Method::POST {
-            return match self.own.contains(&path) {
-                true => DynEndpoint::call(&**routes, request).await.map_err(from_poem),
-                false => Err(ApiError::method_not_allowed("POST")),
-            };
+            return Err(ApiError::method_not_allowed("POST"));
         }
         let caller = Caller::check(&request)?;
         let admitted = Admitted::enter(&request, caller.clone())?;

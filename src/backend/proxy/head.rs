@@ -38,19 +38,14 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Makes the head of a request to us that of the request to an upstream, save for who asks and whom.
 pub(super) fn to_upstream(headers: &mut HeaderMap, request_id: &str) {
     // What `connection` names is of the connection too.
-    let of_the_connection: Vec<HeaderName> = headers
+    let of_the_connection = headers
         .get_all(header::CONNECTION)
         .iter()
         .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
-        .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
-        .collect();
-    for name in of_the_connection {
-        headers.remove(name);
-    }
+        .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok());
     // There are fewer fields than names of which none may be among them.
-    let kept_here: Vec<HeaderName> =
-        headers.keys().filter(|name| KEPT_HERE.contains(name)).cloned().collect();
-    for name in kept_here {
+    let kept_here = headers.keys().filter(|name| KEPT_HERE.contains(name)).cloned();
+    for name in of_the_connection.chain(kept_here).collect::<Vec<_>>() {
         headers.remove(name);
     }
     if let Ok(id) = HeaderValue::from_str(for_upstreams(request_id)) {
