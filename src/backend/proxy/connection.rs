@@ -16,7 +16,10 @@ use hyper::{
     client::conn::{TrySendError, http1, http2},
 };
 
-use super::socket::{Io, Rest};
+use super::{
+    socket::{Io, Rest},
+    waking::Waking,
+};
 
 pub(super) type Payload = Full<Bytes>;
 
@@ -31,6 +34,7 @@ pub(super) struct Http1 {
     driver: http1::Connection<Io, Payload>,
     rest: Rest,
     ended: bool,
+    waking: Waking,
 }
 
 /// Why there is no answer.
@@ -67,14 +71,17 @@ impl Connection {
         cx: &mut Context<'_>,
     ) -> Poll<Option<hyper::Result<Frame<Bytes>>>> {
         use http_body::Body as _;
-        let ready = incoming.as_mut().poll_frame(cx);
-        match self {
-            Self::Http1(connection) if ready.is_pending() => {
-                connection.drive(cx);
-                incoming.poll_frame(cx)
+        let Self::Http1(connection) = self else { return incoming.poll_frame(cx) };
+        let Http1 { driver, ended, waking, .. } = &mut **connection;
+        waking.poll(cx, |turn| {
+            let ready = incoming.as_mut().poll_frame(&mut turn.cx);
+            if ready.is_ready() {
+                return ready;
             }
-            _ => ready,
-        }
+            turn.goes_on();
+            drive(driver, ended, &mut turn.cx);
+            incoming.as_mut().poll_frame(&mut turn.cx)
+        })
     }
 }
 
@@ -84,24 +91,33 @@ impl Http1 {
         driver: http1::Connection<Io, Payload>,
         rest: Rest,
     ) -> Self {
-        Self { sender, driver, rest, ended: false }
+        Self { sender, driver, rest, ended: false, waking: Waking::new() }
     }
 
     async fn send(&mut self, request: Request<Payload>) -> Result<Response<Incoming>, Lost> {
         let mut answer = pin!(self.sender.try_send_request(request));
-        let (driver, ended) = (&mut self.driver, &mut self.ended);
+        let (driver, ended, waking) = (&mut self.driver, &mut self.ended, &self.waking);
         let answer = poll_fn(|cx| {
-            if let Poll::Ready(answer) = answer.as_mut().poll(cx) {
-                return Poll::Ready(answer);
-            }
-            drive(driver, ended, cx);
-            answer.as_mut().poll(cx)
+            waking.poll(cx, |turn| {
+                let ready = answer.as_mut().poll(&mut turn.cx);
+                if ready.is_ready() {
+                    return ready;
+                }
+                turn.goes_on();
+                drive(driver, ended, &mut turn.cx);
+                answer.as_mut().poll(&mut turn.cx)
+            })
         });
         Ok(answer.await?)
     }
 
     fn drive(&mut self, cx: &mut Context<'_>) {
-        drive(&mut self.driver, &mut self.ended, cx);
+        let Self { driver, ended, waking, .. } = self;
+        // Ready, because it need not be driven on by itself.
+        let _ = waking.poll(cx, |turn| {
+            drive(driver, ended, &mut turn.cx);
+            Poll::Ready(())
+        });
     }
 
     /// Whether the next request can go over it, now that an answer has been read to its end.

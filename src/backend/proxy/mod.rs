@@ -18,6 +18,7 @@ mod pool;
 mod socket;
 mod tls;
 mod upstream;
+mod waking;
 
 use std::{sync::Arc, time::Duration};
 
