@@ -88,8 +88,10 @@ where
 /// JSON, said so or not said at all; `curl -d` alone says that it sends a form.
 pub(crate) fn check_headers(request: &Request) -> Result<(), ApiError> {
     if let Some(media_type) = request.content_type() {
-        let essence = media_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-        if essence != "application/json" && !essence.ends_with("+json") {
+        let essence = media_type.split(';').next().unwrap_or_default().trim();
+        let suffix = essence.rsplit_once('+').map_or("", |(_, suffix)| suffix);
+        if !essence.eq_ignore_ascii_case("application/json") && !suffix.eq_ignore_ascii_case("json") {
+            let essence = essence.to_ascii_lowercase();
             let message = format!("This URL takes 'content-type: application/json', not '{essence}'.");
             return Err(ApiError::new(Kind::UnsupportedMediaType, message));
         }

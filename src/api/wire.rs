@@ -29,6 +29,10 @@ const NESTED: char = '\u{1f}';
 /// # Errors
 /// [`ReadError`], with the path of the first value that does not fit.
 pub(crate) fn read<'de, T: Deserialize<'de>>(json: &'de [u8]) -> Result<T, ReadError> {
+    // To keep the path costs a text for each field's name: that is done only where there is an error to place.
+    if let Ok(value) = serde_json::from_slice(json) {
+        return Ok(value);
+    }
     let mut deserializer = serde_json::Deserializer::from_slice(json);
     let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
         if error.inner().is_data() { shape(&error) } else { ReadError::Syntax(error.inner().to_string()) }
