@@ -9,7 +9,10 @@ use std::{
 
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
-use poem::{Body, Request, http::StatusCode};
+use poem::{
+    Body, Request,
+    http::{Method, StatusCode},
+};
 
 use super::{error::ApiError, head::unique_id};
 use crate::generation::{GenerationEvent, Usage};
@@ -17,7 +20,7 @@ use crate::generation::{GenerationEvent, Usage};
 /// What is known of one request and its answer so far. Dropping the last handle writes the line.
 pub(crate) struct Exchange {
     pub(crate) id: String,
-    method: String,
+    method: Method,
     path: String,
     started: Instant,
     told: Mutex<Told>,
@@ -41,7 +44,7 @@ impl Exchange {
         let given = request.header("x-request-id").filter(|id| well_formed(id));
         Arc::new(Self {
             id: given.map_or_else(|| unique_id("req_"), str::to_owned),
-            method: request.method().to_string(),
+            method: request.method().clone(),
             path: request.uri().path().to_owned(),
             started: Instant::now(),
             told: Mutex::default(),
@@ -127,7 +130,7 @@ impl Drop for Exchange {
             (None, false) => "the client went away",
         };
         tracing::info!(
-            method = self.method,
+            method = self.method.as_str(),
             path = self.path,
             status,
             model = told.model,

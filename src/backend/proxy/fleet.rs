@@ -95,14 +95,14 @@ impl Fleet {
     /// Sends the request to an upstream, and once more to another one if nothing came of that.
     pub(super) async fn forward(&self, mut forward: Forward) -> Result<Forwarded, Unanswered> {
         let affinity = self.affinity(&forward);
-        let mut headers = std::mem::take(&mut forward.headers);
-        head::to_upstream(&mut headers, &forward.request_id);
+        let mut headers = head::to_upstream(std::mem::take(&mut forward.headers), &forward.request_id);
         let several = self.upstreams.len() > 1;
         let mut declined: Option<(Arc<Upstream>, Result<Forwarded, Error>)> = None;
         // A loop, because two attempts written out would each have room of their own in this future.
         loop {
             let first = declined.as_ref().map(|(first, _)| first);
-            let (lease, again) = match (self.choose(&forward, affinity, first), declined.take()) {
+            let now = Instant::now();
+            let (lease, again) = match (self.choose(&forward, affinity, first, now), declined.take()) {
                 (Ok(lease), None) => (lease, false),
                 // The first one's answer ends here, before the second begins.
                 (Ok(lease), Some((first, _))) => {
@@ -116,7 +116,7 @@ impl Fleet {
             };
             let upstream = Arc::clone(&lease.upstream);
             let own = if several && !again { headers.clone() } else { std::mem::take(&mut headers) };
-            match self.attempt(lease, &forward, own).await {
+            match self.attempt(lease, &forward, own, now).await {
                 Tried::Answered(answer) => return Ok(answer),
                 Tried::Failed(error) => return Err(by(&upstream)(error)),
                 Tried::Declined(with) if again => return with.map_err(by(&upstream)),
@@ -142,12 +142,12 @@ impl Fleet {
         forward: &Forward,
         affinity: Option<u64>,
         not: Option<&Arc<Upstream>>,
+        now: Instant,
     ) -> Result<Lease, Error> {
         let turn = self.turn.fetch_add(1, Relaxed);
         let mut full = false;
         // Another request may take the last place between looking and taking; then the others are looked at again.
         for _ in 0..=self.upstreams.len() {
-            let now = Instant::now();
             let (mut open, mut busy) = (Vec::with_capacity(self.upstreams.len()), Vec::new());
             for upstream in &self.upstreams {
                 let other = not.is_some_and(|not| Arc::ptr_eq(not, upstream));
@@ -174,7 +174,7 @@ impl Fleet {
                 })
                 .collect();
             let Some(index) = choice::choose(&candidates, affinity, turn) else { break };
-            if let Ok(lease) = Lease::take(open[index].0, &forward.request_id) {
+            if let Ok(lease) = Lease::take(open[index].0, &forward.request_id, now) {
                 return Ok(lease);
             }
         }
@@ -187,13 +187,12 @@ impl Fleet {
         Err(unreachable())
     }
 
-    async fn attempt(&self, mut lease: Lease, forward: &Forward, headers: HeaderMap) -> Tried {
+    async fn attempt(&self, mut lease: Lease, forward: &Forward, headers: HeaderMap, now: Instant) -> Tried {
         let upstream = Arc::clone(&lease.upstream);
         let at_root = self.root_paths.iter().any(|path| path.trim_matches('/') == &forward.path[1..]);
         let Some(request) = upstream.request(forward, headers, at_root) else {
             return Tried::Failed(Error::invalid("", "The query of the URL cannot be passed on."));
         };
-        let now = Instant::now();
         let until = upstream.times.total.map(|total| now + total);
         let first_byte = now + upstream.times.first_byte;
         let deadline = until.map_or(first_byte, |until| until.min(first_byte));
@@ -240,13 +239,14 @@ impl Fleet {
             let upstream = Arc::clone(&upstream);
             Arc::new(move |text: &[u8]| upstream.is_shown_by(text))
         };
+        let ends_with_connection = head.version < Version::HTTP_2
+            && !head.headers.contains_key(header::TRANSFER_ENCODING)
+            && !head.headers.contains_key(header::CONTENT_LENGTH);
         let mut answer = Forwarded {
             upstream: Arc::clone(&upstream.name),
             status: head.status,
-            headers: head::from_upstream(&head.headers),
-            ends_with_connection: head.version < Version::HTTP_2
-                && !head.headers.contains_key(header::TRANSFER_ENCODING)
-                && !head.headers.contains_key(header::CONTENT_LENGTH),
+            headers: head::from_upstream(head.headers),
+            ends_with_connection,
             body: Box::pin(Answer::new(head.status, incoming, connection, lease, until)),
             is_private,
         };

@@ -2,7 +2,7 @@
 
 use std::{
     hash::{BuildHasher, RandomState},
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
@@ -33,21 +33,19 @@ const KEPT_HERE: [HeaderName; 18] = [
 ];
 
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// Makes the head of a request to us that of the request to an upstream, save for who asks and whom.
-pub(super) fn to_upstream(headers: &mut HeaderMap, request_id: &str) {
+/// The head of a request to us as that of the request to an upstream, save for who asks and whom.
+pub(super) fn to_upstream(theirs: HeaderMap, request_id: &str) -> HeaderMap {
     // What `connection` names is of the connection too.
-    let of_the_connection = headers
+    let of_the_connection: Vec<_> = theirs
         .get_all(header::CONNECTION)
         .iter()
         .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
-        .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok());
-    // There are fewer fields than names of which none may be among them.
-    let kept_here = headers.keys().filter(|name| KEPT_HERE.contains(name)).cloned();
-    for name in of_the_connection.chain(kept_here).collect::<Vec<_>>() {
-        headers.remove(name);
-    }
+        .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
+        .collect();
+    let mut headers = only(theirs, |name| !KEPT_HERE.contains(name) && !of_the_connection.contains(name));
     if let Ok(id) = HeaderValue::from_str(for_upstreams(request_id)) {
         headers.insert(REQUEST_ID, id);
     }
@@ -57,11 +55,28 @@ pub(super) fn to_upstream(headers: &mut HeaderMap, request_id: &str) {
         && traceparents.next().is_none();
     if !traced {
         // A trace that begins here begins without what the client said of another.
-        headers.remove("tracestate");
+        headers.remove(TRACESTATE);
         if let Ok(value) = HeaderValue::from_bytes(&new_traceparent()) {
             headers.insert(TRACEPARENT, value);
         }
     }
+    headers
+}
+
+/// The fields whose names pass. To put those into another map takes less than to remove the others from this one.
+fn only(headers: HeaderMap, passes: impl Fn(&HeaderName) -> bool) -> HeaderMap {
+    let mut passing = HeaderMap::new();
+    let mut last = None;
+    for (name, value) in headers {
+        // A field's further values come without its name.
+        if let Some(name) = name {
+            last = passes(&name).then_some(name);
+        }
+        if let Some(name) = &last {
+            passing.append(name, value);
+        }
+    }
+    passing
 }
 
 /// An id of our making without what it begins with: some servers (llama-cpp-python) refuse what is no UUID, hyphens or not.
@@ -81,12 +96,8 @@ fn comes_back(name: &str) -> bool {
     }
 }
 
-pub(super) fn from_upstream(headers: &HeaderMap) -> HeaderMap {
-    headers
-        .iter()
-        .filter(|(name, _)| comes_back(name.as_str()))
-        .map(|(name, value)| (name.clone(), value.clone()))
-        .collect()
+pub(super) fn from_upstream(theirs: HeaderMap) -> HeaderMap {
+    only(theirs, |name| comes_back(name.as_str()))
 }
 
 /// `retry-after` in seconds. A date is not looked at.
@@ -120,9 +131,8 @@ fn is_traceparent(value: &[u8]) -> bool {
 
 /// Not sampled: whoever wants the trace decides that further up.
 fn new_traceparent() -> Vec<u8> {
-    let now = SystemTime::now();
     // Each state has keys of its own: as good as random numbers, without a system call.
-    let random = || hex(RandomState::new().hash_one(now).max(1));
+    let random = || hex(RandomState::new().hash_one(()).max(1));
     [b"00-", &random()[..], &random(), b"-", &random(), b"-00"].concat()
 }
 
@@ -136,7 +146,7 @@ mod tests {
 
     #[test]
     fn credentials_and_hops_stay_here() {
-        let mut headers = map(&[
+        let headers = map(&[
             ("authorization", "Bearer ours"),
             ("x-api-key", "ours"),
             ("cookie", "a=b"),
@@ -151,7 +161,7 @@ mod tests {
             ("openai-organization", "org"),
             ("x-request-id", "theirs"),
         ]);
-        to_upstream(&mut headers, "req_1");
+        let headers = to_upstream(headers, "req_1");
         let mut names: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
         names.sort_unstable();
         assert_eq!(names, ["openai-organization", "traceparent", "x-request-id"]);
@@ -170,12 +180,11 @@ mod tests {
     #[test]
     fn a_trace_goes_on_and_a_broken_one_begins_anew() {
         let trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
-        let mut headers = map(&[("traceparent", trace), ("tracestate", "a=b")]);
-        to_upstream(&mut headers, "r");
+        let headers = to_upstream(map(&[("traceparent", trace), ("tracestate", "a=b")]), "r");
         assert_eq!(headers["traceparent"], trace);
         assert_eq!(headers["tracestate"], "a=b");
-        let mut headers = map(&[("traceparent", trace), ("traceparent", trace), ("tracestate", "a=b")]);
-        to_upstream(&mut headers, "r");
+        let headers = map(&[("traceparent", trace), ("traceparent", trace), ("tracestate", "a=b")]);
+        let headers = to_upstream(headers, "r");
         assert_eq!(headers.get_all("traceparent").iter().count(), 1);
         assert_ne!(headers["traceparent"], trace);
         for broken in [
@@ -187,8 +196,7 @@ mod tests {
             "ff-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
             "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01-more",
         ] {
-            let mut headers = map(&[("traceparent", broken), ("tracestate", "a=b")]);
-            to_upstream(&mut headers, "r");
+            let headers = to_upstream(map(&[("traceparent", broken), ("tracestate", "a=b")]), "r");
             assert_ne!(headers["traceparent"], broken);
             assert!(!headers.contains_key("tracestate"));
         }
@@ -205,7 +213,7 @@ mod tests {
             ("x-served-by", "10.0.0.7"),
             ("set-cookie", "a=b"),
         ]);
-        let back = from_upstream(&headers);
+        let back = from_upstream(headers);
         assert_eq!(back.len(), 3);
         assert_eq!(retry_after(&back), Some(Duration::from_secs(7)));
     }

@@ -143,10 +143,10 @@ impl Upstream {
         at_root: bool,
     ) -> Option<Request<Payload>> {
         let base = if at_root { self.url.root() } else { &self.url.path };
-        let path = match &forward.query {
-            Some(query) => format!("{base}{}?{query}", forward.path),
-            None => format!("{base}{}", forward.path),
-        };
+        let mut path = [base, forward.path].concat();
+        if let Some(query) = &forward.query {
+            path.extend(["?", query]);
+        }
         let mut request = Request::new(Payload::new(self.body(forward)));
         *request.method_mut() = http::Method::POST;
         *request.uri_mut() = PathAndQuery::try_from(path).ok()?.into();
@@ -309,8 +309,7 @@ pub(super) struct Lease {
 }
 
 impl Lease {
-    pub(super) fn take(upstream: &Arc<Upstream>, request_id: &str) -> Result<Self, Closed> {
-        let now = Instant::now();
+    pub(super) fn take(upstream: &Arc<Upstream>, request_id: &str, now: Instant) -> Result<Self, Closed> {
         let on_trial = upstream.circuit().begin(now)?;
         upstream.counts.requests.fetch_add(1, Relaxed);
         let (upstream, request_id) = (Arc::clone(upstream), request_id.to_owned());
