@@ -182,6 +182,10 @@ def turn(server: Server, file: Path, seconds: float, connections: int) -> Turn:
     return Turn(cpu * 1e6 / result["requests"], rate, result["p50_us"], result["p99_us"])
 
 
+def spread(values: list[float], digits: int) -> str:
+    return f"{median(values):,.{digits}f} ({min(values):,.{digits}f}–{max(values):,.{digits}f})"
+
+
 def load(arguments: argparse.Namespace, scratch: Path, keys: Path) -> None:
     with contextlib.ExitStack() as stack:
         enter = stack.enter_context
@@ -212,17 +216,17 @@ def load(arguments: argparse.Namespace, scratch: Path, keys: Path) -> None:
                         turns.setdefault((case, connections, name), []).append(result)
                         note(f"round {number + 1}, {case}, {connections} connections, {name}: {result}")
 
-    print(f"| case | server | CPU µs a request, {CONNECTIONS} connections | lowest–highest | requests/s | CPU over nginx's |")
-    print("| --- | --- | ---: | ---: | ---: | ---: |")
+    print(f"| case | server | CPU µs a request, {CONNECTIONS} connections | requests/s | CPU over nginx's |")
+    print("| --- | --- | ---: | ---: | ---: |")
     for case in CASES:
-        base = median(turn.cpu_us for turn in turns[case, CONNECTIONS, "nginx"])
+        base = [turn.cpu_us for turn in turns[case, CONNECTIONS, "nginx"]]
         for name in servers:
             own = turns[case, CONNECTIONS, name]
             cpu = [turn.cpu_us for turn in own]
+            # What else runs on the machine changes within seconds: each turn is compared with nginx's of its round.
+            over = [mine / theirs for mine, theirs in zip(cpu, base, strict=True)]
             rate = median(turn.per_second for turn in own)
-            lowest, highest = min(cpu), max(cpu)
-            row = f"| {case} | {name} | {median(cpu):,.1f} | {lowest:,.1f}–{highest:,.1f} | {rate:,.0f} |"
-            print(f"{row} {median(cpu) / base:.2f} |")
+            print(f"| {case} | {name} | {spread(cpu, 1)} | {rate:,.0f} | {spread(over, 2)} |")
     print("\n| case | server | p50 µs, one connection | added | p99 µs | added |")
     print("| --- | --- | ---: | ---: | ---: | ---: |")
     for case in CASES:

@@ -10,27 +10,16 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 use crate::units::hex;
 
 /// Of one connection, of our own doing, or meant for us alone.
-const KEPT_HERE: [HeaderName; 18] = [
-    header::AUTHORIZATION,
-    header::PROXY_AUTHORIZATION,
-    header::PROXY_AUTHENTICATE,
-    header::COOKIE,
-    header::HOST,
-    header::CONNECTION,
-    header::TE,
-    header::TRAILER,
-    header::TRANSFER_ENCODING,
-    header::UPGRADE,
-    header::CONTENT_LENGTH,
-    header::EXPECT,
-    // A compressed answer could not be ended with an error event.
-    header::ACCEPT_ENCODING,
-    header::ORIGIN,
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
-    HeaderName::from_static("x-api-key"),
-    HeaderName::from_static("api-key"),
-];
+fn stays_here(name: &str) -> bool {
+    match name {
+        "authorization" | "proxy-authorization" | "x-api-key" | "api-key" | "cookie" | "origin" => true,
+        "connection" | "keep-alive" | "proxy-connection" | "proxy-authenticate" | "upgrade" => true,
+        "host" | "te" | "trailer" | "transfer-encoding" | "content-length" | "expect" => true,
+        // A compressed answer could not be ended with an error event.
+        "accept-encoding" => true,
+        _ => false,
+    }
+}
 
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
@@ -45,7 +34,7 @@ pub(super) fn to_upstream(theirs: HeaderMap, request_id: &str) -> HeaderMap {
         .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
         .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
         .collect();
-    let mut headers = only(theirs, |name| !KEPT_HERE.contains(name) && !of_the_connection.contains(name));
+    let mut headers = only(theirs, |name| !stays_here(name.as_str()) && !of_the_connection.contains(name));
     if let Ok(id) = HeaderValue::from_str(for_upstreams(request_id)) {
         headers.insert(REQUEST_ID, id);
     }
