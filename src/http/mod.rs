@@ -44,7 +44,7 @@ pub struct Config {
     #[schemars(length(min = 1))]
     pub listen: Vec<Listen>,
     /// Permissions of Unix sockets, in octal.
-    #[garde(pattern("^0?[0-7]{3}$"))]
+    #[garde(custom(octal_digits))]
     #[schemars(regex(pattern = "^0?[0-7]{3}$"))]
     pub unix_socket_mode: String,
     /// PEM file with the certificate and its chain. With `tls_key`, TCP listeners speak TLS.
@@ -82,6 +82,15 @@ fn not_at_once(timeout: &Duration, (): &()) -> garde::Result {
         return Err(garde::Error::new("shorter than 1ms"));
     }
     Ok(())
+}
+
+/// The pattern that the schema tells. As a regular expression it would be compiled at each start, for this key alone.
+fn octal_digits(mode: &str, (): &()) -> garde::Result {
+    let digits = if mode.len() == 4 { mode.strip_prefix('0') } else { Some(mode) };
+    match digits {
+        Some(digits) if digits.len() == 3 && digits.bytes().all(|b| (b'0'..=b'7').contains(&b)) => Ok(()),
+        _ => Err(garde::Error::new("must be three octal digits such as `660`")),
+    }
 }
 
 impl Default for Config {

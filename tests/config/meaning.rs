@@ -21,6 +21,20 @@ fn tls_needs_both_files() {
 }
 
 #[test]
+fn modes_of_unix_sockets() {
+    for mode in ["660", "0660", "000", "0777"] {
+        assert_eq!(
+            Place::new().set(format!("server.unix_socket_mode={mode}")).config().server.unix_socket_mode,
+            mode
+        );
+    }
+    for wrong in ["", "66", "1660", "00660", "668", "+66", "0o660", "rw-"] {
+        let problems = Place::new().etc(&format!("server.unix_socket_mode = '{wrong}'")).problems();
+        assert_has(&problems, &["server.unix_socket_mode: must be three octal digits such as `660`", wrong]);
+    }
+}
+
+#[test]
 fn origins() {
     for origin in
         ["*", "https://a.example", "http://localhost:3000", "http://[::1]:8080", "http://[::1]", "app://x"]
