@@ -96,14 +96,21 @@ def proxy(program: str, keys: Path, upstream: Server, settings: dict[str, object
     return sconce(program, PROXY_CPU, own | {"limits.max_concurrent_requests": 20_000} | (settings or {}))
 
 
-def nginx(scratch: Path, upstream: Server):
+def nginx(scratch: Path, upstream: Server, access_log: bool = False):
+    """As lean as it can be told to; with `access_log` it writes a JSON line a request of what sconce's line holds."""
     port = free_port()
+    scratch = scratch / f"nginx-{port}"
+    scratch.mkdir()
     config = scratch / "nginx.conf"
+    fields = ["time_iso8601", "request_method", "uri", "status", "request_time", "upstream_header_time"]
+    fields += ["upstream_addr", "request_id", "remote_addr", "body_bytes_sent"]
+    line = ",".join(f'"{field}":"${field}"' for field in fields)
     config.write_text(f"""
         daemon off; worker_processes 1; pid {scratch}/nginx.pid; error_log /dev/null; worker_rlimit_nofile 65536;
         events {{ worker_connections 32768; }}
         http {{
-          access_log off; client_body_temp_path {scratch}/body; proxy_temp_path {scratch}/proxy;
+          log_format line escape=json '{{{line}}}';
+          access_log {"/dev/null line" if access_log else "off"}; client_body_temp_path {scratch}/body; proxy_temp_path {scratch}/proxy;
           fastcgi_temp_path {scratch}/f; uwsgi_temp_path {scratch}/u; scgi_temp_path {scratch}/s;
           keepalive_requests 100000000;
           upstream up {{ server 127.0.0.1:{upstream.port}; keepalive 64; keepalive_requests 100000000; }}
@@ -194,6 +201,7 @@ def load(arguments: argparse.Namespace, scratch: Path, keys: Path) -> None:
             "sconce": enter(proxy(arguments.sconce, keys, upstream)),
             "sconce, `log.level=warn`": enter(proxy(arguments.sconce, keys, upstream, {"log.level": "warn"})),
             "nginx": enter(nginx(scratch, upstream)),
+            "nginx, access log": enter(nginx(scratch, upstream, access_log=True)),
         }
         if arguments.litellm:
             servers["LiteLLM"] = enter(litellm(arguments.litellm, scratch, upstream))
@@ -216,17 +224,18 @@ def load(arguments: argparse.Namespace, scratch: Path, keys: Path) -> None:
                         turns.setdefault((case, connections, name), []).append(result)
                         note(f"round {number + 1}, {case}, {connections} connections, {name}: {result}")
 
-    print(f"| case | server | CPU µs a request, {CONNECTIONS} connections | requests/s | CPU over nginx's |")
-    print("| --- | --- | ---: | ---: | ---: |")
+    bases = ["nginx", "nginx, access log"]
+    over_all = " | ".join(f"CPU over that of {base}" for base in bases)
+    print(f"| case | server | CPU µs a request, {CONNECTIONS} connections | requests/s | {over_all} |")
+    print("| --- | --- | ---: | ---: | ---: | ---: |")
     for case in CASES:
-        base = [turn.cpu_us for turn in turns[case, CONNECTIONS, "nginx"]]
+        cpu = {name: [turn.cpu_us for turn in turns[case, CONNECTIONS, name]] for name in servers}
         for name in servers:
-            own = turns[case, CONNECTIONS, name]
-            cpu = [turn.cpu_us for turn in own]
             # What else runs on the machine changes within seconds: each turn is compared with nginx's of its round.
-            over = [mine / theirs for mine, theirs in zip(cpu, base, strict=True)]
-            rate = median(turn.per_second for turn in own)
-            print(f"| {case} | {name} | {spread(cpu, 1)} | {rate:,.0f} | {spread(over, 2)} |")
+            over = [[mine / theirs for mine, theirs in zip(cpu[name], cpu[base], strict=True)] for base in bases]
+            rate = median(turn.per_second for turn in turns[case, CONNECTIONS, name])
+            cells = [spread(cpu[name], 1), f"{rate:,.0f}", *(spread(one, 2) for one in over)]
+            print(f"| {case} | {name} | {' | '.join(cells)} |")
     print("\n| case | server | p50 µs, one connection | added | p99 µs | added |")
     print("| --- | --- | ---: | ---: | ---: | ---: |")
     for case in CASES:
