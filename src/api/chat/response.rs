@@ -258,7 +258,10 @@ pub(crate) async fn collect(
         match event {
             GenerationEvent::Text { choice, text, logprobs } => {
                 let draft = draft(&mut drafts, choice)?;
-                draft.message.content.get_or_insert_default().push_str(&text);
+                match &mut draft.message.content {
+                    Some(content) => content.push_str(&text),
+                    none => *none = Some(text),
+                }
                 draft.logprobs.extend(logprobs.into_iter().map(Into::into));
             }
             GenerationEvent::Reasoning { choice, text } => {

@@ -19,7 +19,7 @@ mod scalar;
 mod tokens;
 mod vectors;
 
-use std::{borrow::Cow, collections::HashSet, iter, time::Duration};
+use std::{collections::HashSet, iter, time::Duration};
 
 use futures_util::future::{BoxFuture, FutureExt, pending, ready};
 use schemars::JsonSchema;
@@ -108,7 +108,7 @@ impl Echo {
     /// The whole answer to one request, and what it costs.
     fn answer(&self, request: &GenerationRequest) -> Result<Answer, Error> {
         let (prompt, lead, reply) = match &request.input {
-            Input::Chat(chat) => (tokens::count(&transcript(chat)), String::new(), self.reply(chat)?),
+            Input::Chat(chat) => (count(chat), String::new(), self.reply(chat)?),
             Input::Prompt(prompt) => self.continuation(prompt)?,
         };
         // Everything else in the parameters changes which tokens a model draws; echo draws none.
@@ -190,11 +190,8 @@ impl Echo {
         Ok(Reply::Text(match &chat.response_format {
             ResponseFormat::Text => {
                 let last = chat.messages.iter().rfind(|message| message.role == Role::User);
-                format!(
-                    "Echo from {}: {}",
-                    self.model,
-                    last.map(|message| message.text()).unwrap_or_default()
-                )
+                let said = last.map(|message| message.text()).unwrap_or_default();
+                ["Echo from ", &self.model, ": ", &said].concat()
             }
             ResponseFormat::JsonObject => "{}".to_owned(),
             ResponseFormat::JsonSchema { schema, .. } => {
@@ -285,13 +282,12 @@ impl Answer {
     }
 
     /// All that is said. Mostly the text as it stands, whose tokens nobody needs to look at.
-    fn whole(&self) -> Cow<'_, str> {
-        if self.once { Cow::Borrowed(&self.text) } else { self.pieces().collect() }
+    fn take_whole(&mut self) -> String {
+        if self.once { std::mem::take(&mut self.text) } else { self.pieces().collect() }
     }
 
     /// The event for a part of what `choice` says.
-    fn event(&self, choice: u32, text: &str, logprobs: Vec<TokenLogprob>) -> GenerationEvent {
-        let text = text.to_owned();
+    fn event(&self, choice: u32, text: String, logprobs: Vec<TokenLogprob>) -> GenerationEvent {
         match &self.call {
             Some(_) => GenerationEvent::ToolArguments { choice, index: 0, piece: text },
             None => GenerationEvent::Text { choice, text, logprobs },
@@ -317,16 +313,28 @@ fn certain(piece: &str, count: u32) -> TokenLogprob {
     }
 }
 
-/// The conversation as echo counts it.
+/// Writes the conversation as echo counts it.
+fn write(chat: &Chat, mut out: impl FnMut(&str)) {
+    for (place, message) in chat.messages.iter().enumerate() {
+        if place > 0 {
+            out("\n");
+        }
+        out(message.role.as_str());
+        out(": ");
+        out(&message.text());
+    }
+}
+
 fn transcript(chat: &Chat) -> String {
     let mut text = String::new();
-    for message in &chat.messages {
-        if !text.is_empty() {
-            text.push('\n');
-        }
-        text.extend([message.role.as_str(), ": ", &message.text()]);
-    }
+    write(chat, |part| text.push_str(part));
     text
+}
+
+fn count(chat: &Chat) -> usize {
+    let mut counter = tokens::Counter::default();
+    write(chat, |part| counter.read(part));
+    counter.count
 }
 
 fn prompt_text(prompt: &PromptText) -> Result<String, Error> {
@@ -419,7 +427,7 @@ impl Tokenizer for Echo {
 
 /// Says the answer, a token an event while the client watches it grow, whole otherwise.
 fn play(
-    answer: Answer,
+    mut answer: Answer,
     request: &GenerationRequest,
     delay: Duration,
 ) -> impl futures_util::Stream<Item = Result<GenerationEvent, Error>> + Send + use<> {
@@ -433,7 +441,7 @@ fn play(
                     first.logprob = None;
                     first.top.clear();
                 }
-                yield Ok(answer.event(choice, &answer.lead, logprobs));
+                yield Ok(answer.event(choice, answer.lead.clone(), logprobs));
             }
             if let Some(Call { id, name }) = &answer.call {
                 let id = format!("call_{id}{choice:02}");
@@ -446,13 +454,14 @@ fn play(
                     tokio::time::sleep(delay).await;
                 }
                 for choice in 0..choices {
-                    yield Ok(answer.event(choice, piece, logprobs(iter::once(piece), top)));
+                    yield Ok(answer.event(choice, piece.to_owned(), logprobs(iter::once(piece), top)));
                 }
             }
         } else if answer.tokens > 0 {
-            let whole = answer.whole();
-            for choice in 0..choices {
-                yield Ok(answer.event(choice, &whole, logprobs(answer.pieces(), top)));
+            let told = iter::repeat_n(logprobs(answer.pieces(), top), choices as usize);
+            let whole = iter::repeat_n(answer.take_whole(), choices as usize);
+            for (choice, (whole, told)) in (0..).zip(whole.zip(told)) {
+                yield Ok(answer.event(choice, whole, told));
             }
         }
         for choice in 0..choices {
