@@ -8,7 +8,7 @@ use std::{borrow::Cow, fmt, marker::PhantomData};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{
     Deserialize, Deserializer,
-    de::{DeserializeOwned, Error as _, SeqAccess, Visitor, value::SeqAccessDeserializer},
+    de::{DeserializeOwned, SeqAccess, Visitor, value::SeqAccessDeserializer},
 };
 use serde_json::value::RawValue;
 
@@ -104,35 +104,37 @@ pub(crate) fn nested<T: DeserializeOwned, E: serde::de::Error>(raw: &RawValue) -
 
 /// The value of the field `tag` of an object captured as text; `None` where it has none.
 pub(crate) fn tag_of<E: serde::de::Error>(raw: &RawValue, tag: &'static str) -> Result<Option<String>, E> {
-    struct Find(&'static str);
-    impl<'de> Visitor<'de> for Find {
-        type Value = Option<String>;
+    struct Find<'f, 'de> {
+        tag: &'static str,
+        found: &'f mut Option<&'de RawValue>,
+    }
+    impl<'de> Visitor<'de> for Find<'_, 'de> {
+        type Value = ();
 
         fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            write!(f, "an object with the field `{}`", self.0)
+            write!(f, "an object with the field `{}`", self.tag)
         }
 
-        fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-            let mut found = None;
+        fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
             while let Some(key) = map.next_key::<Cow<'_, str>>()? {
-                if key == self.0 {
-                    found = Some(map.next_value::<Box<RawValue>>()?);
-                } else {
-                    map.next_value::<serde::de::IgnoredAny>()?;
+                if key == self.tag {
+                    *self.found = Some(map.next_value()?);
+                    break;
                 }
+                map.next_value::<serde::de::IgnoredAny>()?;
             }
-            let Some(found) = found else { return Ok(None) };
-            serde_json::from_str(found.get()).map(Some).map_err(|_| {
-                let message = format!("invalid type: expected a string, got {}", found.get());
-                A::Error::custom(format!("{NESTED}{}", serde_json::json!([self.0, message])))
-            })
+            Ok(())
         }
     }
-    let mut deserializer = serde_json::Deserializer::from_str(raw.get());
-    deserializer.deserialize_any(Find(tag)).map_err(|error| {
-        let text = error.to_string();
-        let text = without_position(&text);
-        if text.starts_with(NESTED) { E::custom(text) } else { E::custom(plain(text)) }
+    let mut found = None;
+    let read = serde_json::Deserializer::from_str(raw.get()).deserialize_any(Find { tag, found: &mut found });
+    let Some(found) = found else {
+        return read.map(|()| None).map_err(|error| E::custom(plain(without_position(&error.to_string()))));
+    };
+    // That there is more behind it is serde_json's error, and not looked at: the variant reads the whole.
+    serde_json::from_str(found.get()).map(Some).map_err(|_| {
+        let message = format!("invalid type: expected a string, got {}", found.get());
+        E::custom(format!("{NESTED}{}", serde_json::json!([tag, message])))
     })
 }
 

@@ -88,6 +88,10 @@ async fn messages_speak_of_json_and_of_nothing_inside() {
         with(chat("hi"), json!({ "n": "two" })).to_string(),
         with(chat("hi"), json!({ "prediction": [] })).to_string(),
         r#"{"model":"a","model":"b","messages":[]}"#.to_owned(),
+        r#"{"model":"a","messages":[{"role":"user","role":"tool","content":"a"}]}"#.to_owned(),
+        r#"{"model":"a","messages":[{"content":"a","role":"user","role":5}]}"#.to_owned(),
+        with(chat("hi"), json!({ "messages": [{ "content": "a" }] })).to_string(),
+        with(chat("hi"), json!({ "messages": [5] })).to_string(),
     ];
     for body in bodies {
         let response = server.client.post(server.url(CHAT)).body(body.clone()).send().await.unwrap();
