@@ -1,18 +1,15 @@
 //! What people look at: the landing page, the document and its Swagger UI. No page asks another host for anything.
 
-use std::{collections::HashMap, sync::OnceLock};
+use std::sync::OnceLock;
 
 use bytes::Bytes;
 use flate2::{Compression, write::GzEncoder};
 use poem::{
     Endpoint, EndpointExt, Request, Response,
     endpoint::{BoxEndpoint, make_sync},
-    http::{Method, StatusCode, header},
+    http::{StatusCode, header},
 };
-use poem_openapi::{
-    OpenApi, OpenApiService,
-    registry::{self, MetaApi},
-};
+use poem_openapi::OpenApiService;
 use sha2::{Digest, Sha256};
 
 use super::document::openapi_document;
@@ -28,22 +25,8 @@ pub(crate) struct Pages {
     pub(crate) models: Registry,
 }
 
-impl OpenApi for Pages {
-    fn meta() -> Vec<MetaApi> {
-        vec![]
-    }
-
-    fn register(_: &mut registry::Registry) {}
-
-    fn add_routes(self, routes: &mut HashMap<String, HashMap<Method, BoxEndpoint<'static>>>) {
-        for (path, page) in self.pages() {
-            routes.insert(path.to_owned(), HashMap::from([(Method::GET, page)]));
-        }
-    }
-}
-
 impl Pages {
-    fn pages(self) -> [(&'static str, BoxEndpoint<'static>); 6] {
+    pub(crate) fn pages(self) -> [(&'static str, BoxEndpoint<'static>); 6] {
         let Self { prefix, models } = self;
         let landing_prefix = prefix.clone();
         let landing = make_sync(move |_| {

@@ -10,7 +10,7 @@ use poem_openapi::{
 use serde_json::{Map, Value};
 
 use super::{
-    routes::{Prefixed, Root, V1},
+    routes::{Root, V1},
     schema,
 };
 use crate::backend::passthrough::OPERATIONS;
@@ -72,11 +72,11 @@ struct Described;
 
 impl OpenApi for Described {
     fn meta() -> Vec<MetaApi> {
-        <(Prefixed<V1>, Root)>::meta()
+        <(V1, Root)>::meta()
     }
 
     fn register(registry: &mut Registry) {
-        <(Prefixed<V1>, Root)>::register(registry);
+        <(V1, Root)>::register(registry);
         // poem-openapi wants every schema that is referred to; the real ones are put in afterwards.
         let names = schema::components().into_iter().map(|(name, _)| (name, MetaSchema::ANY));
         registry.schemas.extend(names);

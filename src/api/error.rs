@@ -4,10 +4,9 @@ use std::fmt;
 
 use poem::{
     IntoResponse, Response,
-    error::{MethodNotAllowedError, NotFoundError, ReadBodyError, ResponseError},
+    error::{ReadBodyError, ResponseError},
     http::{StatusCode, header},
 };
-use poem_openapi::error::ParsePathError;
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -229,23 +228,10 @@ impl From<ReadError> for ApiError {
     }
 }
 
-/// Any error that poem can raise, as ours: what does not come from this API comes from poem's routing and bodies.
+/// Any error that poem can raise, as ours: what does not come from this API comes from its reading of bodies.
 pub(crate) fn from_poem(error: poem::Error) -> ApiError {
     if let Some(error) = error.downcast_ref::<ApiError>() {
         return error.clone();
-    }
-    if error.is::<NotFoundError>() {
-        return ApiError::new(
-            Kind::UnknownUrl,
-            "Unknown request URL. Please check it for typos; /docs lists them all.",
-        );
-    }
-    if error.is::<ParsePathError>() {
-        // The only parameter of a path is a model's id, and this one is not even text.
-        return ApiError::at(Kind::ModelNotFound, "model", "No model has an id like this.");
-    }
-    if error.is::<MethodNotAllowedError>() {
-        return ApiError::new(Kind::MethodNotAllowed, "This URL does not support that method.");
     }
     if let Some(error) = error.downcast_ref::<ReadBodyError>() {
         return from_body(error);

@@ -23,6 +23,7 @@ mod payload;
 pub mod prompt;
 mod reply;
 pub mod rerank;
+mod router;
 mod routes;
 mod sampling;
 mod schema;
@@ -31,20 +32,18 @@ pub mod tokenize;
 pub mod usage;
 pub mod wire;
 
-use std::{panic::AssertUnwindSafe, sync::Arc};
+use std::{collections::HashMap, panic::AssertUnwindSafe, sync::Arc};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use futures_util::{FutureExt, TryFutureExt, future::Either};
+use futures_util::{FutureExt, future::Either};
 use http_body_util::combinators::BoxBody;
 use poem::{
-    IntoEndpoint, Request, RequestParts, Response,
-    endpoint::{BoxEndpoint, DynEndpoint},
+    Request, RequestParts, Response,
     error::ResponseError,
     http::{HeaderName, HeaderValue, Method, uri::Scheme},
     web::{LocalAddr, RemoteAddr},
 };
-use poem_openapi::OpenApiService;
 use tokio_util::sync::CancellationToken;
 
 pub use document::openapi_document;
@@ -56,7 +55,8 @@ use self::{
     forward::Forwarding,
     limits::Admission,
     observe::Exchange,
-    routes::{Prefixed, Root, V1},
+    router::Router,
+    routes::{Root, V1},
 };
 use crate::backend::Registry;
 
@@ -102,7 +102,7 @@ fn exchange(request: &Request) -> Result<Arc<Exchange>, ApiError> {
 pub struct Api {
     app: Arc<App>,
     forwarding: Arc<Forwarding>,
-    routes: Arc<BoxEndpoint<'static>>,
+    router: Arc<Router>,
     cors: Arc<cors::Config>,
     cut: CancellationToken,
 }
@@ -120,13 +120,13 @@ impl Api {
         let forwarding = Forwarding::new(prefix.clone(), models.clone(), cut.clone());
         let root = Root { models: models.clone(), draining };
         let pages = Pages { prefix: prefix.clone(), models };
-        let api = (
-            Prefixed { prefix, api: v1 },
-            Prefixed { prefix: String::new(), api: root },
-            Prefixed { prefix: String::new(), api: pages },
-        );
-        let endpoint = OpenApiService::new(api, "sconce", env!("CARGO_PKG_VERSION")).into_endpoint();
-        Self { app, forwarding: Arc::new(forwarding), routes: Arc::new(endpoint), cors: Arc::new(cors), cut }
+        let mut router = Router::default();
+        router.add(&prefix, v1);
+        router.add("", root);
+        for (path, page) in pages.pages() {
+            router.insert(path.to_owned(), HashMap::from([(Method::GET, page)]));
+        }
+        Self { app, forwarding: Arc::new(forwarding), router: Arc::new(router), cors: Arc::new(cors), cut }
     }
 
     /// From now on these keys are the ones that are accepted.
@@ -178,16 +178,11 @@ impl Api {
     }
 
     /// The operation's answer, or what it failed with: an error, a panic, or the server's end.
-    async fn answer(&self, mut request: Request) -> Result<Response, ApiError> {
-        if !routes::METHODS.contains(request.method()) {
-            // Routes know their own methods and refuse the common others with `Allow`; TRACE is refused by all.
-            request.set_method(Method::TRACE);
-        }
+    async fn answer(&self, request: Request) -> Result<Response, ApiError> {
         let work = match self.forwarding.operation(&request) {
             // Boxed, because other requests need no room for this.
-            Some(path) => Either::Left(self.forwarding.answer(path, request, &self.routes).boxed()),
-            // By the trait object's own name: each smart pointer before it would have a future of its own around its call.
-            None => Either::Right(DynEndpoint::call(&**self.routes, request).map_err(error::from_poem)),
+            Some(path) => Either::Left(self.forwarding.answer(path, request, &self.router).boxed()),
+            None => Either::Right(self.router.call(request)),
         };
         tokio::select! {
             biased;

@@ -1,16 +1,7 @@
 //! The operations: what each URL does.
 
-use std::{
-    collections::{BTreeSet, HashMap},
-    sync::Arc,
-};
-
-use poem::{Endpoint, EndpointExt, Request, endpoint::BoxEndpoint, http::Method};
-use poem_openapi::{
-    OpenApi, Tags,
-    param::Path,
-    registry::{MetaApi, Registry},
-};
+use poem::Request;
+use poem_openapi::{OpenApi, Tags};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -27,6 +18,7 @@ use super::{
     payload::WireJson,
     reply::{Health as HealthPage, Json, JsonOrEvents, Page, Reply, Text},
     rerank::{self, CreateRerankRequest, CreateRerankResponse},
+    router::PathId,
     sse,
     tokenize::{self, DetokenizeRequest, DetokenizeResponse, Subject, TokenizeRequest, TokenizeResponse},
 };
@@ -194,7 +186,7 @@ impl V1 {
         &self,
         _caller: Secured<Caller>,
         /// The model's id.
-        model: Path<String>,
+        model: PathId,
     ) -> Answer<Page<models::Model>> {
         let card = self.models.cards().swap_remove(&*model.0).ok_or_else(|| self.unknown(&model.0))?;
         Ok(Reply::json(&models::Model::new(&model.0, &card))?)
@@ -324,73 +316,5 @@ impl Root {
         };
         let status = if reason.is_none() { Status::Ok } else { Status::Unavailable };
         Ok(Reply::health(&Health { status, reason })?)
-    }
-}
-
-/// Operations under a prefix that is known at run time only. The document is given the prefix in
-/// [`super::document`].
-pub(crate) struct Prefixed<T> {
-    pub(crate) prefix: String,
-    pub(crate) api: T,
-}
-
-type Routes = HashMap<String, HashMap<Method, BoxEndpoint<'static>>>;
-
-impl<T: OpenApi> OpenApi for Prefixed<T> {
-    fn meta() -> Vec<MetaApi> {
-        T::meta()
-    }
-
-    fn register(registry: &mut Registry) {
-        T::register(registry);
-    }
-
-    fn add_routes(self, routes: &mut Routes) {
-        let mut own = HashMap::new();
-        self.api.add_routes(&mut own);
-        for (path, mut methods) in own {
-            refuse_other_methods(&mut methods);
-            // A model id may have slashes in it, so its parameter takes the whole rest of the path.
-            let path = path.replace("/:param0", "/*param0");
-            routes.insert(format!("{}{path}", self.prefix), methods);
-        }
-    }
-}
-
-/// The methods that every route answers, if only by a refusal.
-pub(crate) const METHODS: [Method; 8] = [
-    Method::GET,
-    Method::POST,
-    Method::PUT,
-    Method::PATCH,
-    Method::DELETE,
-    Method::OPTIONS,
-    Method::TRACE,
-    Method::HEAD,
-];
-
-/// Answers 405 with `Allow`, which poem's own answer lacks, to the methods that a URL does not have.
-fn refuse_other_methods(methods: &mut HashMap<Method, BoxEndpoint<'static>>) {
-    let mut allowed: BTreeSet<&str> = methods.keys().map(Method::as_str).collect();
-    if allowed.contains("GET") {
-        allowed.insert("HEAD");
-    }
-    let allow: Arc<str> = allowed.into_iter().collect::<Vec<_>>().join(", ").into();
-    for method in METHODS {
-        if method == Method::HEAD && methods.contains_key(&Method::GET) {
-            continue;
-        }
-        let allow = Arc::clone(&allow);
-        methods.entry(method).or_insert_with(|| Refusal(allow).boxed());
-    }
-}
-
-struct Refusal(Arc<str>);
-
-impl Endpoint for Refusal {
-    type Output = poem::Response;
-
-    async fn call(&self, _: Request) -> poem::Result<poem::Response> {
-        Err(ApiError::method_not_allowed(&self.0).into())
     }
 }

@@ -10,11 +10,7 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use http::{HeaderValue, header};
 use http_body_util::{BodyExt, combinators::BoxBody};
-use poem::{
-    Body, Request, RequestBody, Response,
-    endpoint::{BoxEndpoint, DynEndpoint},
-    http::Method,
-};
+use poem::{Body, Request, RequestBody, Response, http::Method};
 use serde::de::IgnoredAny;
 use tokio_util::sync::CancellationToken;
 
@@ -25,10 +21,11 @@ use self::{
 use super::{
     App,
     auth::{Caller, Entry},
-    error::{ApiError, Kind, from_poem},
+    error::{ApiError, Kind},
     limits::{Admitted, Slot},
     observe::Exchange,
     payload,
+    router::Router,
     routes::{V1, unknown_model},
 };
 use crate::{
@@ -64,18 +61,18 @@ impl Forwarding {
     pub(crate) fn operation(&self, request: &Request) -> Option<&'static str> {
         let path = request.uri().path().strip_prefix(&*self.prefix)?;
         let path = OPERATIONS.into_iter().find(|operation| *operation == path)?;
-        // The routes refuse other methods of theirs.
+        // The router refuses other methods of its paths.
         let is_here = request.method() == Method::POST || !self.own.contains(&path);
         // Models may come with a reload.
         (is_here && self.models.has_passthrough()).then_some(path)
     }
 
-    /// Answers an operation: by the model's server, or by `routes` where the model is one of this server's.
+    /// Answers an operation: by the model's server, or by `router`'s where the model is one of this server's.
     pub(crate) async fn answer(
         &self,
         path: &'static str,
         mut request: Request,
-        routes: &BoxEndpoint<'static>,
+        router: &Router,
     ) -> Result<Response, ApiError> {
         if request.method() != Method::POST {
             return Err(ApiError::method_not_allowed("POST"));
@@ -104,7 +101,7 @@ impl Forwarding {
             // What was checked and read is not checked and read again.
             request.set_data(caller);
             request.set_data(whole);
-            return DynEndpoint::call(&**routes, request).await.map_err(from_poem);
+            return router.call(request).await;
         };
         if app.log_prompts {
             payload::log(bytes);
