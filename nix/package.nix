@@ -32,6 +32,7 @@ let
           "Cargo.toml"
           "assets"
           "benches/kernels.rs"
+          "build.rs"
           "clippy.toml"
           "config.example.toml"
           "docs/configuration.md"

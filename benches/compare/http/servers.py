@@ -90,11 +90,13 @@ def sconce(program: str, keys_file: Path, cpu: int | None, settings: dict[str, o
 
 
 @contextmanager
-def fastapi(cpu: int | None, *, access_log: bool = False, delay_ms: int = 0):
-    """The reference under uvicorn at its best: one worker, uvloop, httptools; the access log goes to /dev/null."""
+def fastapi(cpu: int | None, *, plain: bool = False, access_log: bool = False, delay_ms: int = 0):
+    """The reference under uvicorn, one worker: at its best with uvloop and httptools, or `plain`, as it runs where neither is
+    installed. The access log goes to /dev/null."""
     # Not a socket of ours: uvicorn takes an inherited one for a Unix socket, and then TCP_NODELAY is never set.
     command = [sys.executable, "-m", "uvicorn", "fastapi_app:app", "--host", "127.0.0.1", "--port", "0"]
-    command += ["--loop", "uvloop", "--http", "httptools", "--workers", "1"]
+    command += ["--loop", "asyncio", "--http", "h11"] if plain else ["--loop", "uvloop", "--http", "httptools"]
+    command += ["--workers", "1"]
     command += ["--access-log" if access_log else "--no-access-log", "--no-use-colors"]
     environment = {**os.environ, "API_KEY": API_KEY, "MODEL_ID": MODEL, "ECHO_DELAY_MS": str(delay_ms)}
     process = subprocess.Popen(
