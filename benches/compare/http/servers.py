@@ -6,6 +6,7 @@ import re
 import socket
 import subprocess
 import sys
+import threading
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -112,8 +113,9 @@ def fastapi(cpu: int | None, *, plain: bool = False, access_log: bool = False, d
         said = ""
         for line in process.stderr:
             said += line
-            # After this it says nothing more until it ends.
             if found := re.search(r"running on http://127\.0\.0\.1:(\d+)", line):
+                # It complains of what wrk leaves half sent, and would wait for a reader when the pipe is full.
+                threading.Thread(target=process.stderr.read, daemon=True).start()
                 yield Server(process, int(found[1]))
                 return
         raise RuntimeError(f"uvicorn does not start: {said}")
