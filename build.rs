@@ -10,10 +10,11 @@ fn main() {
     }
 }
 
-/// glibc of 2.36 reads such a table (`DT_RELR`), and an earlier one refuses the program: where another machine's is meant, nobody
+/// glibc reads such a table (`DT_RELR`) from 2.36 on, and refuses the program before: where another machine's is meant, nobody
 /// knows its version.
 fn is_for_this_machine() -> bool {
-    env::var("HOST").ok().is_some_and(|host| env::var("TARGET").is_ok_and(|target| target == host))
+    let is = |name: &str, value: &str| env::var(name).is_ok_and(|found| found == value);
+    env::var("HOST").is_ok_and(|host| is("TARGET", &host)) && is("CARGO_CFG_TARGET_ENV", "gnu")
 }
 
 /// The version of the C library here, `None` where it is another one.

@@ -97,7 +97,7 @@ def proxy(program: str, keys: Path, upstream: Server, settings: dict[str, object
 
 
 def nginx(scratch: Path, upstream: Server, access_log: bool = False):
-    """As lean as it can be told to; with `access_log` it writes a JSON line a request of what sconce's line holds."""
+    """As lean as it can be told to; with `access_log` it writes a JSON line a request, of fields comparable to sconce's."""
     port = free_port()
     scratch = scratch / f"nginx-{port}"
     scratch.mkdir()

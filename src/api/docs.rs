@@ -19,32 +19,24 @@ use crate::backend::Registry;
 const POLICY: &str =
     "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; frame-ancestors 'none'";
 
-/// The pages: routes that the document does not list.
-pub(crate) struct Pages {
-    pub(crate) prefix: String,
-    pub(crate) models: Registry,
-}
-
-impl Pages {
-    pub(crate) fn pages(self) -> [(&'static str, BoxEndpoint<'static>); 6] {
-        let Self { prefix, models } = self;
-        let landing_prefix = prefix.clone();
-        let landing = make_sync(move |_| {
-            Response::builder()
-                .content_type("text/html; charset=utf-8")
-                .header(header::CONTENT_SECURITY_POLICY, POLICY)
-                .body(landing_page(&landing_prefix, &models))
-        });
-        let text = |text: &'static str| move || Bytes::from_static(text.as_bytes());
-        [
-            ("/", landing.boxed()),
-            ("/openapi.json", Asset::boxed("application/json", move || openapi_document(&prefix).into())),
-            ("/docs", Asset::boxed("text/html; charset=utf-8", text(PAGE))),
-            ("/docs/start.js", Asset::boxed("text/javascript", text(START))),
-            ("/docs/swagger-ui.js", Asset::boxed("text/javascript", || swagger().1)),
-            ("/docs/swagger-ui.css", Asset::boxed("text/css", || swagger().0)),
-        ]
-    }
+/// The pages, by paths that the document does not list.
+pub(crate) fn pages(prefix: String, models: Registry) -> [(&'static str, BoxEndpoint<'static>); 6] {
+    let landing_prefix = prefix.clone();
+    let landing = make_sync(move |_| {
+        Response::builder()
+            .content_type("text/html; charset=utf-8")
+            .header(header::CONTENT_SECURITY_POLICY, POLICY)
+            .body(landing_page(&landing_prefix, &models))
+    });
+    let text = |text: &'static str| move || Bytes::from_static(text.as_bytes());
+    [
+        ("/", landing.boxed()),
+        ("/openapi.json", Asset::boxed("application/json", move || openapi_document(&prefix).into())),
+        ("/docs", Asset::boxed("text/html; charset=utf-8", text(PAGE))),
+        ("/docs/start.js", Asset::boxed("text/javascript", text(START))),
+        ("/docs/swagger-ui.js", Asset::boxed("text/javascript", || swagger().1)),
+        ("/docs/swagger-ui.css", Asset::boxed("text/css", || swagger().0)),
+    ]
 }
 
 /// A file that is made when it is first asked for, compressed once, and then answered from memory.

@@ -4,7 +4,7 @@ use std::fmt;
 
 use poem::{
     IntoResponse, Response,
-    error::{ReadBodyError, ResponseError},
+    error::ResponseError,
     http::{StatusCode, header},
 };
 use schemars::JsonSchema;
@@ -228,26 +228,16 @@ impl From<ReadError> for ApiError {
     }
 }
 
-/// Any error that poem can raise, as ours: what does not come from this API comes from its reading of bodies.
+/// What an operation failed with. All but what poem may raise in passing are errors of this API.
 pub(crate) fn from_poem(error: poem::Error) -> ApiError {
     if let Some(error) = error.downcast_ref::<ApiError>() {
         return error.clone();
-    }
-    if let Some(error) = error.downcast_ref::<ReadBodyError>() {
-        return from_body(error);
     }
     if error.status().is_client_error() {
         return ApiError::new(Kind::InvalidValue, format!("Invalid request: {error}."));
     }
     tracing::error!(%error, "a request failed inside the server: {error}");
     ApiError::internal()
-}
-
-fn from_body(error: &ReadBodyError) -> ApiError {
-    match error {
-        ReadBodyError::Io(error) => from_io(error),
-        other => ApiError::new(Kind::InvalidValue, format!("Invalid request body: {other}.")),
-    }
 }
 
 /// A body that could not be read to its end.

@@ -50,7 +50,6 @@ pub use document::openapi_document;
 
 use self::{
     auth::KeyRing,
-    docs::Pages,
     error::ApiError,
     forward::Forwarding,
     limits::Admission,
@@ -119,11 +118,10 @@ impl Api {
         let v1 = V1 { models: models.clone(), cut: cut.clone() };
         let forwarding = Forwarding::new(prefix.clone(), models.clone(), cut.clone());
         let root = Root { models: models.clone(), draining };
-        let pages = Pages { prefix: prefix.clone(), models };
         let mut router = Router::default();
         router.add(&prefix, v1);
         router.add("", root);
-        for (path, page) in pages.pages() {
+        for (path, page) in docs::pages(prefix, models) {
             router.insert(path.to_owned(), HashMap::from([(Method::GET, page)]));
         }
         Self { app, forwarding: Arc::new(forwarding), router: Arc::new(router), cors: Arc::new(cors), cut }

@@ -1,7 +1,7 @@
 //! Which operation a URL and a method name.
 //!
-//! poem's own `Route` is not used: it reads the query of each request for parameters that no operation has, answers a
-//! wrong method without `Allow`, and compiles a regular expression at the start.
+//! What poem and poem-openapi have for it is not used: it reads the query of each request for parameters that no operation
+//! has, answers a wrong method without `Allow`, and compiles a regular expression at the start.
 
 use std::{borrow::Cow, collections::HashMap};
 
@@ -57,7 +57,10 @@ impl Router {
         let operations = Operations { allow: allowed.join(", "), endpoints };
         match path.split_once(':') {
             Some((beginning, _)) => self.beginnings.push((beginning.to_owned(), operations)),
-            None => _ = self.whole.insert(path, operations),
+            None => {
+                let before = self.whole.insert(path, operations);
+                debug_assert!(before.is_none(), "a path is there twice");
+            }
         }
     }
 

@@ -281,7 +281,7 @@ impl Answer {
         tokens::pieces(&self.text).cycle().take(self.tokens)
     }
 
-    /// All that is said. Mostly the text as it stands, whose tokens nobody needs to look at.
+    /// All that is said, taken out of it. Mostly the text as it stands, whose tokens nobody needs to look at.
     fn take_whole(&mut self) -> String {
         if self.once { std::mem::take(&mut self.text) } else { self.pieces().collect() }
     }
