@@ -7,10 +7,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{
-            AtomicU8,
-            Ordering::{AcqRel, Release},
-        },
+        atomic::{AtomicU8, Ordering::AcqRel},
     },
     task::{Context, Poll, Wake, Waker},
 };
@@ -56,7 +53,8 @@ impl Wake for State {
 impl Turn<'_> {
     /// What woke so far is polled next.
     pub(super) fn goes_on(&self) {
-        self.state.flags.store(POLLED, Release);
+        // A plain store could take effect after what is polled next has looked, and drop a wake that came in between.
+        self.state.flags.swap(POLLED, AcqRel);
     }
 }
 
@@ -92,8 +90,13 @@ impl Waking {
 mod tests {
     use std::{
         future::poll_fn,
+        hint,
         pin::pin,
-        sync::atomic::{AtomicUsize, Ordering::Relaxed},
+        sync::atomic::{
+            AtomicUsize,
+            Ordering::{Acquire, Relaxed, Release},
+        },
+        thread,
         time::Duration,
     };
 
@@ -162,6 +165,57 @@ mod tests {
             Poll::Pending
         });
         assert_eq!((polled, polls, counter.0.load(Relaxed)), (Poll::Pending, TURNS, 1));
+    }
+
+    #[test]
+    fn a_wake_while_the_task_goes_on_is_not_lost() {
+        const ROUNDS: usize = 300_000;
+        /// On a cache line of its own.
+        #[repr(align(128))]
+        struct Shared(AtomicUsize);
+        impl Shared {
+            fn until(&self, round: usize) {
+                while self.0.load(Acquire) < round {
+                    hint::spin_loop();
+                }
+            }
+        }
+
+        let [asked, answered, woke, delay] = [const { Shared(AtomicUsize::new(0)) }; 4];
+        let counter = Arc::<Counter>::default();
+        let task = Waker::from(Arc::clone(&counter));
+        let waking = Waking::new();
+        let waker = waking.waker.clone();
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                for round in 1..=ROUNDS {
+                    asked.until(round);
+                    (0..round % 4).for_each(|_| hint::spin_loop());
+                    delay.0.store(round, Relaxed);
+                    answered.0.swap(round, AcqRel);
+                    waker.wake_by_ref();
+                    woke.0.store(round, Release);
+                }
+            });
+            let mut lost = 0;
+            for round in 1..=ROUNDS {
+                let wakes = counter.0.load(Relaxed);
+                asked.0.store(round, Release);
+                let is_answered = || answered.0.load(Acquire) == round;
+                let polled = waking.poll(&mut Context::from_waker(&task), |turn| {
+                    if is_answered() {
+                        return Poll::Ready(());
+                    }
+                    // The other thread writes there too: stores behind this one wait for it, loads do not.
+                    delay.0.store(0, Relaxed);
+                    turn.goes_on();
+                    if is_answered() { Poll::Ready(()) } else { Poll::Pending }
+                });
+                woke.until(round);
+                lost += usize::from(polled.is_pending() && counter.0.load(Relaxed) == wakes);
+            }
+            assert_eq!(lost, 0);
+        });
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
