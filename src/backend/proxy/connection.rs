@@ -31,11 +31,13 @@ pub(super) enum Connection {
 
 pub(super) struct Http1 {
     sender: http1::SendRequest<Payload>,
-    driver: http1::Connection<Io, Payload>,
+    driver: Driver,
     rest: Rest,
-    ended: bool,
     waking: Waking,
 }
+
+/// Gone at its end: a request that is queued when the peer closes comes back only as the queue is dropped.
+type Driver = Option<http1::Connection<Io, Payload>>;
 
 /// Why there is no answer.
 #[derive(Debug)]
@@ -72,14 +74,14 @@ impl Connection {
     ) -> Poll<Option<hyper::Result<Frame<Bytes>>>> {
         use http_body::Body as _;
         let Self::Http1(connection) = self else { return incoming.poll_frame(cx) };
-        let Http1 { driver, ended, waking, .. } = &mut **connection;
+        let Http1 { driver, waking, .. } = &mut **connection;
         waking.poll(cx, |turn| {
             let ready = incoming.as_mut().poll_frame(&mut turn.cx);
             if ready.is_ready() {
                 return ready;
             }
             turn.goes_on();
-            drive(driver, ended, &mut turn.cx);
+            drive(driver, &mut turn.cx);
             incoming.as_mut().poll_frame(&mut turn.cx)
         })
     }
@@ -91,12 +93,12 @@ impl Http1 {
         driver: http1::Connection<Io, Payload>,
         rest: Rest,
     ) -> Self {
-        Self { sender, driver, rest, ended: false, waking: Waking::new() }
+        Self { sender, driver: Some(driver), rest, waking: Waking::new() }
     }
 
     async fn send(&mut self, request: Request<Payload>) -> Result<Response<Incoming>, Lost> {
         let mut answer = pin!(self.sender.try_send_request(request));
-        let (driver, ended, waking) = (&mut self.driver, &mut self.ended, &self.waking);
+        let (driver, waking) = (&mut self.driver, &self.waking);
         let answer = poll_fn(|cx| {
             waking.poll(cx, |turn| {
                 let ready = answer.as_mut().poll(&mut turn.cx);
@@ -104,7 +106,7 @@ impl Http1 {
                     return ready;
                 }
                 turn.goes_on();
-                drive(driver, ended, &mut turn.cx);
+                drive(driver, &mut turn.cx);
                 answer.as_mut().poll(&mut turn.cx)
             })
         });
@@ -112,10 +114,10 @@ impl Http1 {
     }
 
     fn drive(&mut self, cx: &mut Context<'_>) {
-        let Self { driver, ended, waking, .. } = self;
+        let Self { driver, waking, .. } = self;
         // Ready, because it need not be driven on by itself.
         let _ = waking.poll(cx, |turn| {
-            drive(driver, ended, &mut turn.cx);
+            drive(driver, &mut turn.cx);
             Poll::Ready(())
         });
     }
@@ -123,7 +125,7 @@ impl Http1 {
     /// Whether the next request can go over it, now that an answer has been read to its end.
     pub(super) fn is_reusable(&mut self, cx: &mut Context<'_>) -> bool {
         self.drive(cx);
-        !self.ended && self.sender.is_ready()
+        self.driver.is_some() && self.sender.is_ready()
     }
 
     /// Whether the peer still holds it open, as far as its packets have come here.
@@ -135,14 +137,14 @@ impl Http1 {
         })
         .await;
         self.rest.look(false);
-        !self.ended && self.sender.is_ready()
+        self.driver.is_some() && self.sender.is_ready()
     }
 }
 
-fn drive(driver: &mut http1::Connection<Io, Payload>, ended: &mut bool, cx: &mut Context<'_>) {
+fn drive(driver: &mut Driver, cx: &mut Context<'_>) {
     // How it ended is told to whoever waits for an answer over it.
-    if !*ended && Pin::new(driver).poll(cx).is_ready() {
-        *ended = true;
+    if driver.as_mut().is_some_and(|driver| Pin::new(driver).poll(cx).is_ready()) {
+        *driver = None;
     }
 }
 
@@ -156,4 +158,74 @@ pub(super) fn words(error: &(dyn std::error::Error + 'static)) -> String {
         source = error.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use http_body_util::BodyExt;
+    use hyper_util::rt::TokioIo;
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex},
+        time::timeout,
+    };
+
+    use super::{super::socket::Stream, *};
+
+    async fn connected() -> (Http1, DuplexStream) {
+        let (near, far) = duplex(4096);
+        let near: Box<dyn Stream> = Box::new(near);
+        let (sender, driver) = http1::handshake(TokioIo::new(near)).await.unwrap();
+        (Http1::new(sender, driver, Rest::default()), far)
+    }
+
+    async fn sent(connection: &mut Http1) -> Result<Response<Incoming>, Lost> {
+        let request = Request::new(Payload::from("a question"));
+        timeout(Duration::from_secs(10), connection.send(request)).await.expect("an answer or an error")
+    }
+
+    #[tokio::test]
+    async fn a_request_comes_back_from_a_connection_that_closes_before_it_is_written() {
+        let (mut connection, mut far) = connected().await;
+        let peer = async {
+            far.read_u8().await.unwrap();
+            far.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.unwrap();
+        };
+        let (first, ()) = tokio::join!(sent(&mut connection), peer);
+        assert_eq!(first.unwrap().status(), 204);
+        assert!(connection.is_open().await);
+        drop(far);
+        let Err(Lost::Unsent(request, _)) = sent(&mut connection).await else { panic!() };
+        assert_eq!(request.into_body().collect().await.unwrap().to_bytes(), "a question");
+        assert!(!connection.is_open().await);
+    }
+
+    #[tokio::test]
+    async fn a_request_that_was_written_is_lost_with_its_connection() {
+        let (mut connection, mut far) = connected().await;
+        let peer = async move { far.read_u8().await.unwrap() };
+        let (sent, _) = tokio::join!(sent(&mut connection), peer);
+        assert!(matches!(sent, Err(Lost::Sent(_))));
+        assert!(!connection.is_open().await);
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_ends_with_its_connection_is_whole() {
+        let (mut connection, mut far) = connected().await;
+        let peer = async move {
+            far.read_u8().await.unwrap();
+            far.write_all(b"HTTP/1.1 200 OK\r\n\r\nthe answer").await.unwrap();
+        };
+        let (sent, ()) = tokio::join!(sent(&mut connection), peer);
+        let mut incoming = sent.unwrap().into_body();
+        let mut connection = Connection::Http1(Box::new(connection));
+        let mut text = Vec::new();
+        while let Some(frame) =
+            poll_fn(|cx| connection.poll_body(Pin::new(&mut incoming), cx)).await.transpose().unwrap()
+        {
+            text.extend_from_slice(frame.data_ref().unwrap());
+        }
+        assert_eq!(text, b"the answer");
+    }
 }
