@@ -113,31 +113,23 @@ impl Http1 {
         Ok(answer.await?)
     }
 
-    fn drive(&mut self, cx: &mut Context<'_>) {
+    /// Whether the next request can go over it, now that an answer has been read to its end.
+    pub(super) fn is_reusable(&mut self, cx: &mut Context<'_>) -> bool {
         let Self { driver, waking, .. } = self;
         // Ready, because it need not be driven on by itself.
         let _ = waking.poll(cx, |turn| {
             drive(driver, &mut turn.cx);
             Poll::Ready(())
         });
-    }
-
-    /// Whether the next request can go over it, now that an answer has been read to its end.
-    pub(super) fn is_reusable(&mut self, cx: &mut Context<'_>) -> bool {
-        self.drive(cx);
         self.driver.is_some() && self.sender.is_ready()
     }
 
     /// Whether the peer still holds it open, as far as its packets have come here.
     pub(super) async fn is_open(&mut self) -> bool {
         self.rest.look(true);
-        poll_fn(|cx| {
-            self.drive(cx);
-            Poll::Ready(())
-        })
-        .await;
+        let is_open = poll_fn(|cx| Poll::Ready(self.is_reusable(cx))).await;
         self.rest.look(false);
-        self.driver.is_some() && self.sender.is_ready()
+        is_open
     }
 }
 
