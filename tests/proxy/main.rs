@@ -3,7 +3,9 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod ends;
 mod faults;
+mod http2;
 mod reload;
 mod restarts;
 mod several;

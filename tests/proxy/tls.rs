@@ -21,7 +21,7 @@ use tokio_rustls::{
 
 use crate::{
     common::{TestServer, chat},
-    upstream::{Step, Upstream, proxy, ready, until},
+    upstream::{Step, Upstream, proxy, read_request, ready, until},
 };
 
 const CHAT: &str = "/v1/chat/completions";
@@ -52,6 +52,19 @@ impl Authority {
         fs::write(directory.join(format!("{name}.pem")), certificate.pem()).unwrap();
         fs::write(directory.join(format!("{name}.key")), key.serialize_pem()).unwrap();
     }
+}
+
+/// Of one that asks nobody for a certificate.
+fn server_config(authority: &Authority, protocols: &[&[u8]]) -> ServerConfig {
+    let (certificate, key) = authority.issue("localhost");
+    let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate.der().clone()], key.into())
+        .unwrap();
+    config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
+    config
 }
 
 /// A server that answers those who show a certificate of the authority, over HTTP/1.1 and whatever they offer.
@@ -200,4 +213,71 @@ async fn a_handshake_that_hangs_counts_as_connecting() {
     let (status, error) = proxy.error(CHAT, &chat("hi")).await;
     assert_eq!((status, &error["code"]), (503, &json!("not_ready")));
     assert!(hanging.requests().is_empty());
+}
+
+#[tokio::test]
+async fn a_connection_that_ends_in_order_between_requests_is_not_used_again() {
+    let authority = Authority::new();
+    let acceptor = TlsAcceptor::from(Arc::new(server_config(&authority, &[])));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("https://localhost:{}/v1", listener.local_addr().unwrap().port());
+    let task = tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            let mut stream = acceptor.accept(stream).await.unwrap();
+            read_request(&mut stream).await.unwrap();
+            let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}";
+            stream.write_all(head.as_bytes()).await.unwrap();
+            // A close_notify comes before the end.
+            stream.shutdown().await.unwrap();
+        }
+    });
+    let ending = Strict { url, task };
+    let proxy = showing(directory(&authority), &ending, "", &[]).await;
+    for _ in 0..20 {
+        assert_eq!(proxy.ok(CHAT, &chat("hi")).await, json!({}));
+    }
+}
+
+/// HTTP/2 at first, and HTTP/1.1 ever after.
+#[tokio::test]
+async fn a_request_for_http2_is_one_for_http1_where_that_is_spoken_in_the_end() {
+    let authority = Authority::new();
+    let acceptors = [&b"h2"[..], b"http/1.1"]
+        .map(|protocol| TlsAcceptor::from(Arc::new(server_config(&authority, &[protocol]))));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let task = tokio::spawn(async move {
+        let (stream, _) = listener.accept().await.unwrap();
+        let stream = acceptors[0].accept(stream).await.unwrap();
+        let mut connection = h2::server::Builder::new().handshake::<_, bytes::Bytes>(stream).await.unwrap();
+        let mut requests = 0;
+        let http1 = async {
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                let mut stream = acceptors[1].accept(stream).await.unwrap();
+                let request = read_request(&mut stream).await.unwrap();
+                let body = json!(request.lines().find_map(|line| line.strip_prefix("host: "))).to_string();
+                let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close\r\n";
+                let answer = format!("{head}content-length: {}\r\n\r\n{body}", body.len());
+                stream.write_all(answer.as_bytes()).await.unwrap();
+            }
+        };
+        let http2 = async {
+            while let Some(Ok((_, mut answer))) = connection.accept().await {
+                requests += 1;
+                if requests > 1 {
+                    answer.send_reset(h2::Reason::REFUSED_STREAM);
+                    continue;
+                }
+                let head = Response::builder().header("content-type", "application/json").body(()).unwrap();
+                answer.send_response(head, false).unwrap().send_data("2".into(), true).unwrap();
+            }
+        };
+        tokio::join!(http1, http2);
+    });
+    let changing = Strict { url: format!("https://localhost:{port}/v1"), task };
+    let proxy = showing(directory(&authority), &changing, "", &["proxy.http2=true"]).await;
+    assert_eq!(proxy.ok(CHAT, &chat("hi")).await, json!(2));
+    assert_eq!(proxy.ok(CHAT, &chat("hi")).await, json!(format!("localhost:{port}")));
 }

@@ -39,6 +39,8 @@ use crate::{
 /// A JSON answer of up to this size is looked at whole before its status is passed on: until then its server may still
 /// fail in the middle of it.
 const HELD: usize = 1 << 20;
+/// One that nothing but the end of the connection ends is always looked at whole, which tells its end from an accident.
+const LARGEST_UNDELIMITED: usize = 64 << 20;
 
 /// Stands before the routes, and answers what is asked of models of other servers.
 pub(crate) struct Forwarding {
@@ -167,15 +169,18 @@ impl Forwarding {
             headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
             let typed = ["/responses", "/messages"].contains(&path);
             let framing = if typed { Framing::Typed } else { Framing::Plain };
-            let wants_done = ends_with_connection && framing == Framing::Plain;
+            // Streams of sound and of its text end with events of their own.
+            let wants_done = ends_with_connection && !is_audio;
             let source = Source { body, framing, wants_done, is_private };
             boxed(Events::new(source, slot, exchange, self.cut.clone()))
         } else if is("application/json") {
-            match gather(body).await.map_err(ApiError::from)? {
+            let most = if ends_with_connection { LARGEST_UNDELIMITED } else { HELD };
+            match gather(body, most).await.map_err(ApiError::from)? {
                 (whole, None) => {
                     serde_json::from_slice::<IgnoredAny>(&whole).map_err(|_| not_an_answer())?;
                     whole.into()
                 }
+                (_, Some(_)) if ends_with_connection => return Err(not_an_answer()),
                 (first, Some(rest)) => boxed(Rest::new(first, rest, slot, self.cut.clone())),
             }
         } else if is_audio {
@@ -198,8 +203,11 @@ fn not_an_answer() -> ApiError {
 }
 
 /// The whole of a body that is not long; of a longer one, what has been read of it, and the rest.
-async fn gather(mut body: ForwardedBody) -> Result<(Bytes, Option<ForwardedBody>), generation::Error> {
-    if http_body::Body::size_hint(&body).lower() > HELD as u64 {
+async fn gather(
+    mut body: ForwardedBody,
+    most: usize,
+) -> Result<(Bytes, Option<ForwardedBody>), generation::Error> {
+    if http_body::Body::size_hint(&body).lower() > most as u64 {
         return Ok((Bytes::new(), Some(body)));
     }
     let mut read = Bytes::new();
@@ -215,7 +223,7 @@ async fn gather(mut body: ForwardedBody) -> Result<(Bytes, Option<ForwardedBody>
             more.extend_from_slice(&read);
         }
         more.extend_from_slice(&piece);
-        if more.len() > HELD {
+        if more.len() > most {
             return Ok((more.freeze(), Some(body)));
         }
     }

@@ -1,7 +1,7 @@
 //! Answers of another server on their way to the client.
 
 use std::{
-    io,
+    io, iter,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -48,7 +48,7 @@ pub(super) struct Events {
 pub(super) struct Source {
     pub(super) body: ForwardedBody,
     pub(super) framing: Framing,
-    /// `[DONE]` has to come, because nothing else tells an end from an accident.
+    /// Its last event has to come, because nothing else tells an end from an accident.
     pub(super) wants_done: bool,
     pub(super) is_private: IsPrivate,
 }
@@ -94,8 +94,8 @@ impl Events {
                 end => self.begun.split_to(from + end).freeze(),
             }
         };
-        if !whole.is_empty() {
-            self.done = whole.trim_ascii_end().ends_with(b"[DONE]");
+        if let Some(event) = last_event(&whole) {
+            self.done = ends_a_stream(event);
         }
         self.with_errors_enveloped(whole)
     }
@@ -215,6 +215,40 @@ fn event(error: &ApiError, framing: Framing) -> Bytes {
     format!("{name}data: {envelope}\n\n").into()
 }
 
+/// The last of some whole events. Comments are none.
+fn last_event(events: &[u8]) -> Option<&[u8]> {
+    let mut events = events.trim_ascii_end();
+    while !events.is_empty() {
+        let (before, event) = events.split_at(end_of_events(events));
+        if lines(event).any(|line| !line.is_empty() && !line.starts_with(b":")) {
+            return Some(event);
+        }
+        events = before.trim_ascii_end();
+    }
+    None
+}
+
+/// Whether nothing comes after an event: `[DONE]`, and what streams of `/responses` and `/messages` end with.
+fn ends_a_stream(event: &[u8]) -> bool {
+    let last =
+        [&b"message_stop"[..], b"response.completed", b"response.incomplete", b"response.failed", b"error"];
+    lines(event).any(|line| {
+        let value = |field: &[u8]| line.strip_prefix(field).map(<[u8]>::trim_ascii);
+        value(b"data:") == Some(b"[DONE]") || value(b"event:").is_some_and(|name| last.contains(&name))
+    })
+}
+
+/// Lines by any line end, with empty ones between those of `\r\n`.
+fn lines(event: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = Some(event);
+    iter::from_fn(move || {
+        let text = rest?;
+        let end = memchr::memchr2(b'\n', b'\r', text);
+        rest = end.map(|end| &text[end + 1..]);
+        Some(&text[..end.unwrap_or(text.len())])
+    })
+}
+
 /// The length of the part that ends with an event's end: an empty line, by whatever ends lines.
 fn end_of_events(bytes: &[u8]) -> usize {
     if bytes.ends_with(b"\n\n") {
@@ -297,6 +331,29 @@ mod tests {
             ("a\n\nb\n\nc\nd", 6),
         ] {
             assert_eq!(end_of_events(bytes.as_bytes()), end, "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn the_last_event_is_told_from_what_else_may_end_a_stream() {
+        let ends = |events: &str| last_event(events.as_bytes()).map(ends_a_stream);
+        for (events, expected) in [
+            ("", None),
+            (": ping\n\n", None),
+            (": a\r\n: b\r\n\r\n: c\n\n", None),
+            ("data: {}\n\n", Some(false)),
+            ("data: [DONE]\n\n", Some(true)),
+            ("data:[DONE]\r\n\r\n", Some(true)),
+            ("data: {}\n\ndata: [DONE]\n\n: ping\n\n", Some(true)),
+            ("data: [DONE]\n\ndata: {}\n\n", Some(false)),
+            (": ping\ndata: [DONE]\n\n", Some(true)),
+            ("data: {\"content\":\"[DONE]\"}\n\n", Some(false)),
+            ("event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n", Some(true)),
+            ("event: response.completed\r\ndata: {}\r\n\r\n", Some(true)),
+            ("event: response.output_text.done\ndata: {}\n\n", Some(false)),
+            ("event: error\ndata: {}\n\n", Some(true)),
+        ] {
+            assert_eq!(ends(events), expected, "{events:?}");
         }
     }
 }

@@ -22,15 +22,20 @@ const TOO_LONG: &str = "the request took longer than `total_timeout`";
 
 /// Read as it is asked for. Dropping it ends the request at the upstream; read to its end, it gives its connection back.
 pub(super) struct Answer {
-    incoming: Incoming,
     /// Gone at the end.
-    connection: Option<Connection>,
+    open: Option<Open>,
     is_success: bool,
     lease: Lease,
     /// Made when a piece is waited for.
     idle: Option<Pin<Box<Sleep>>>,
     waiting: bool,
     until: Option<Pin<Box<Sleep>>>,
+}
+
+/// An HTTP/2 stream ends before its place is given back.
+struct Open {
+    incoming: Incoming,
+    connection: Connection,
 }
 
 impl Answer {
@@ -42,15 +47,14 @@ impl Answer {
         until: Option<Instant>,
     ) -> Self {
         let mut answer = Self {
-            incoming,
-            connection: Some(connection),
+            open: Some(Open { incoming, connection }),
             is_success: status.is_success(),
             lease,
             idle: None,
             waiting: false,
             until: until.map(|until| Box::pin(sleep_until(until))),
         };
-        if answer.incoming.is_end_stream() {
+        if answer.open.as_ref().is_some_and(|open| open.incoming.is_end_stream()) {
             // There is nobody to wake: a connection that is not free at once is not kept.
             answer.finish(&mut Context::from_waker(std::task::Waker::noop()));
         }
@@ -58,7 +62,7 @@ impl Answer {
     }
 
     fn finish(&mut self, cx: &mut Context<'_>) {
-        if let Some(Connection::Http1(mut connection)) = self.connection.take()
+        if let Some(Open { connection: Connection::Http1(mut connection), .. }) = self.open.take()
             && connection.is_reusable(cx)
         {
             self.lease.upstream.pool.put(connection);
@@ -72,14 +76,16 @@ impl Answer {
         what: &str,
         error: Error,
     ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        self.connection = None;
-        self.lease.failed(failure, what);
+        self.open = None;
+        // Whoever refuses a request may well close before all of it was sent, or its refusal read.
+        if self.is_success {
+            self.lease.failed(failure, what);
+        }
         Poll::Ready(Some(Err(error)))
     }
 
     fn late(&mut self, what: &str) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        let error = Error::Timeout("The upstream server took too long to go on.".to_owned());
-        self.fail(Failure::Timeout, what, error)
+        self.fail(Failure::Timeout, what, too_late())
     }
 
     fn poll_late(&mut self, cx: &mut Context<'_>) -> Poll<&'static str> {
@@ -109,15 +115,16 @@ impl Body for Answer {
     ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         let this = &mut *self;
         loop {
-            let Some(connection) = &mut this.connection else { return Poll::Ready(None) };
-            // One that always has more to say is never waited for.
+            let Some(Open { incoming, connection }) = &mut this.open else { return Poll::Ready(None) };
+            // One that always has more to say is never waited for. It may be the client that was slow.
             if this.until.as_ref().is_some_and(|until| until.deadline() <= Instant::now()) {
-                return this.late(TOO_LONG);
+                this.open = None;
+                return Poll::Ready(Some(Err(too_late())));
             }
-            match connection.poll_body(Pin::new(&mut this.incoming), cx) {
+            match connection.poll_body(Pin::new(incoming), cx) {
                 Poll::Ready(Some(Ok(frame))) => {
                     this.waiting = false;
-                    if this.incoming.is_end_stream() {
+                    if incoming.is_end_stream() {
                         this.finish(cx);
                     }
                     // Trailers tell of the hop before.
@@ -129,9 +136,12 @@ impl Body for Answer {
                     }
                 }
                 Poll::Ready(Some(Err(error))) => {
-                    let lost = Error::BadGateway("The answer broke off at the upstream server.".to_owned());
                     let told = this.lease.upstream.hide(words(&error));
-                    return this.fail(Failure::Broken, &told, lost);
+                    return this.fail(Failure::Broken, &told, broken_off());
+                }
+                // hyper tells RST_STREAM with NO_ERROR like an end.
+                Poll::Ready(None) if connection.is_shared() && !incoming.is_end_stream() => {
+                    return this.fail(Failure::Broken, "its stream was reset", broken_off());
                 }
                 Poll::Ready(None) => {
                     this.finish(cx);
@@ -148,10 +158,18 @@ impl Body for Answer {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.connection.is_none()
+        self.open.is_none()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.incoming.size_hint()
+        self.open.as_ref().map_or(SizeHint::with_exact(0), |open| open.incoming.size_hint())
     }
+}
+
+fn too_late() -> Error {
+    Error::Timeout("The upstream server took too long to go on.".to_owned())
+}
+
+fn broken_off() -> Error {
+    Error::BadGateway("The answer broke off at the upstream server.".to_owned())
 }

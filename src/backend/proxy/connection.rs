@@ -13,10 +13,11 @@ use http_body::Frame;
 use http_body_util::Full;
 use hyper::{
     body::Incoming,
-    client::conn::{TrySendError, http1, http2},
+    client::conn::{TrySendError, http1},
 };
 
 use super::{
+    http2,
     socket::{Io, Rest},
     waking::Waking,
 };
@@ -25,8 +26,7 @@ pub(super) type Payload = Full<Bytes>;
 
 pub(super) enum Connection {
     Http1(Box<Http1>),
-    /// Driven by a task; requests share it.
-    Http2(http2::SendRequest<Payload>),
+    Http2(http2::Stream),
 }
 
 pub(super) struct Http1 {
@@ -42,7 +42,7 @@ type Driver = Option<http1::Connection<Io, Payload>>;
 /// Why there is no answer.
 #[derive(Debug)]
 pub(super) enum Lost {
-    /// Nothing of the request was written: here it is again.
+    /// The upstream did nothing with the request, mostly because nothing of it was written: here it is again.
     Unsent(Box<Request<Payload>>, hyper::Error),
     /// It was sent, at least in part.
     Sent(hyper::Error),
@@ -62,8 +62,12 @@ impl Connection {
     pub(super) async fn send(&mut self, request: Request<Payload>) -> Result<Response<Incoming>, Lost> {
         match self {
             Self::Http1(connection) => connection.send(request).await,
-            Self::Http2(sender) => Ok(sender.try_send_request(request).await?),
+            Self::Http2(stream) => stream.send(request).await,
         }
+    }
+
+    pub(super) fn is_shared(&self) -> bool {
+        matches!(self, Self::Http2(_))
     }
 
     /// The next piece of the answer's body, `incoming`.

@@ -16,6 +16,7 @@ use tokio_rustls::{
 use super::{
     base_url::{BaseUrl, Place},
     connection::{Connection, Http1},
+    http2::Http2,
     socket::{Rest, Socket, Stream},
 };
 
@@ -23,6 +24,8 @@ use super::{
 const LARGEST_HEAD: usize = 64 << 10;
 /// Bytes of one HTTP/2 answer that may lie here while the client does not take them.
 const WINDOW: u32 = 256 << 10;
+/// Of all answers of a connection together: clients that do not take theirs must not hold up the others'.
+const WHOLE_WINDOW: u32 = i32::MAX as u32;
 
 /// An HTTP/2 connection is asked after this time whether it still lives: many requests depend on it.
 const QUIET: Duration = Duration::from_secs(20);
@@ -97,10 +100,12 @@ impl Dialer {
                 .timer(TokioTimer::new())
                 .keep_alive_interval(QUIET)
                 .max_header_list_size(LARGEST_HEAD as u32)
-                .initial_stream_window_size(WINDOW);
+                .initial_stream_window_size(WINDOW)
+                .initial_connection_window_size(WHOLE_WINDOW)
+                // Until the peer has said how many it takes.
+                .initial_max_send_streams(1);
             let (sender, connection) = builder.handshake(io).await.map_err(io::Error::other)?;
-            tokio::spawn(connection);
-            return Ok(Connection::Http2(sender));
+            return Ok(Connection::Http2(Http2::start(sender, connection)));
         }
         let (sender, connection) = http1::Builder::new()
             .max_header_size(LARGEST_HEAD)

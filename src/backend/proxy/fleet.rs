@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use http::{HeaderMap, HeaderName, StatusCode, Version, header};
+use http::{HeaderMap, HeaderName, StatusCode, Version};
 use http_body_util::{BodyExt, Full, Limited};
 use indexmap::IndexMap;
 use tokio::time::{Instant, timeout_at};
@@ -239,9 +239,7 @@ impl Fleet {
             let upstream = Arc::clone(&upstream);
             Arc::new(move |text: &[u8]| upstream.is_shown_by(text))
         };
-        let ends_with_connection = head.version < Version::HTTP_2
-            && !head.headers.contains_key(header::TRANSFER_ENCODING)
-            && !head.headers.contains_key(header::CONTENT_LENGTH);
+        let ends_with_connection = head.version < Version::HTTP_2 && head::is_undelimited(&head.headers);
         let mut answer = Forwarded {
             upstream: Arc::clone(&upstream.name),
             status: head.status,

@@ -89,6 +89,17 @@ pub(super) fn from_upstream(theirs: HeaderMap) -> HeaderMap {
     only(theirs, |name| comes_back(name.as_str()))
 }
 
+/// Whether an HTTP/1.1 answer does not say where its body ends (RFC 9112, section 6.3).
+pub(super) fn is_undelimited(headers: &HeaderMap) -> bool {
+    match headers.get_all(header::TRANSFER_ENCODING).iter().next_back() {
+        Some(codings) => {
+            let last = codings.as_bytes().rsplit(|byte| *byte == b',').next().unwrap_or_default();
+            !last.trim_ascii().eq_ignore_ascii_case(b"chunked")
+        }
+        None => !headers.contains_key(header::CONTENT_LENGTH),
+    }
+}
+
 /// `retry-after` in seconds. A date is not looked at.
 pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let milliseconds = || Some(Duration::from_millis(number(headers, "retry-after-ms")?));

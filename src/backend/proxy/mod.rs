@@ -13,6 +13,7 @@ mod dial;
 mod fleet;
 mod head;
 mod health;
+mod http2;
 mod metrics;
 mod pool;
 mod socket;

@@ -1,14 +1,17 @@
 //! Connections to one upstream that wait for their next request.
 
 use std::{
+    mem,
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use hyper::client::conn::http2;
 use tokio::time::Instant;
 
-use super::connection::{Connection, Http1, Payload};
+use super::{
+    connection::{Connection, Http1},
+    http2::Http2,
+};
 
 /// Connections kept at most; more than this were busy at one time, and seldom are again.
 const MOST: usize = 512;
@@ -22,7 +25,8 @@ pub(super) struct Pool {
 struct Kept {
     /// The one that rests for the shortest time is last, and goes first.
     http1: Vec<(Instant, Box<Http1>)>,
-    http2: Option<http2::SendRequest<Payload>>,
+    /// The first ones are filled first, so that the others become idle.
+    http2: Vec<Http2>,
 }
 
 impl Pool {
@@ -39,8 +43,9 @@ impl Pool {
         loop {
             let mut connection = {
                 let mut kept = self.kept();
-                if let Some(sender) = kept.http2.as_ref().filter(|sender| !sender.is_closed()) {
-                    return Some(Connection::Http2(sender.clone()));
+                kept.http2.retain(|connection| !connection.is_closed());
+                if let Some(stream) = kept.http2.iter().find_map(Http2::stream) {
+                    return Some(Connection::Http2(stream));
                 }
                 let (since, connection) = kept.http1.pop()?;
                 if since.elapsed() >= self.keep_alive {
@@ -64,21 +69,23 @@ impl Pool {
     }
 
     /// An HTTP/2 connection that later requests share.
-    pub(super) fn share(&self, sender: &http2::SendRequest<Payload>) {
-        self.kept().http2 = Some(sender.clone());
+    pub(super) fn share(&self, connection: &Http2) {
+        self.kept().http2.push(connection.clone());
     }
 
-    /// The next request needs a new one.
-    pub(super) fn unshare(&self) {
-        self.kept().http2 = None;
+    /// It gets no more requests.
+    pub(super) fn unshare(&self, connection: &Http2) {
+        self.kept().http2.retain(|kept| !kept.is(connection));
     }
 
     /// Closes what has rested for too long, or everything when the upstream is not well.
     pub(super) fn sweep(&self, everything: bool) {
         let mut kept = self.kept();
         kept.http1.retain(|(since, _)| !everything && since.elapsed() < self.keep_alive);
-        if everything {
-            kept.http2 = None;
-        }
+        let mut is_first = true;
+        kept.http2.retain(|connection| {
+            let stays = mem::take(&mut is_first) || !connection.is_idle();
+            stays && !everything
+        });
     }
 }

@@ -215,11 +215,11 @@ impl Upstream {
                 // Boxed, because it is seldom: a request over a kept connection needs no room for it.
                 None => Box::pin(self.dialer.connect()).await.map_err(Failed::Unreachable)?,
             };
-            if let Connection::Http2(sender) = &connection {
-                self.absolute(&mut request);
-                if is_new {
-                    self.pool.share(sender);
-                }
+            self.address(&mut request, connection.is_shared());
+            if let Connection::Http2(stream) = &connection
+                && is_new
+            {
+                self.pool.share(stream.connection());
             }
             match connection.send(request).await {
                 Ok(answer) => return Ok((answer, connection)),
@@ -228,8 +228,8 @@ impl Upstream {
                 }
                 Err(Lost::Unsent(unsent, _)) => {
                     request = *unsent;
-                    if matches!(connection, Connection::Http2(_)) {
-                        self.pool.unshare();
+                    if let Connection::Http2(stream) = &connection {
+                        self.pool.unshare(stream.connection());
                     }
                 }
                 Err(Lost::Sent(error)) => return Err(Failed::Broken(error)),
@@ -237,8 +237,17 @@ impl Upstream {
         }
     }
 
-    /// HTTP/2 sends scheme and authority where HTTP/1.1 has `host`.
-    fn absolute(&self, request: &mut Request<Payload>) {
+    /// HTTP/2 sends scheme and authority where HTTP/1.1 has `host`. What was meant for one may go over the other in the end.
+    fn address(&self, request: &mut Request<Payload>, http2: bool) {
+        if request.uri().authority().is_some() == http2 {
+            return;
+        }
+        if !http2 {
+            let path = request.uri().path_and_query().cloned();
+            *request.uri_mut() = path.unwrap_or_else(|| PathAndQuery::from_static("/")).into();
+            request.headers_mut().insert(header::HOST, self.host.clone());
+            return;
+        }
         let scheme = match self.url.place {
             Place::Tcp { tls: true, .. } => "https",
             _ => "http",
