@@ -94,20 +94,24 @@ async fn refuses_a_request_that_it_has_not_read() {
     let listener = socket.listen(16).unwrap();
     let url = format!("http://{}/v1", listener.local_addr().unwrap());
     let server = tokio::spawn(async move {
-        loop {
+        for count in 0.. {
             let (mut stream, _) = listener.accept().await.unwrap();
             stream.read_exact(&mut [0; 100]).await.unwrap();
             // Meanwhile as much is written as there is room for.
             sleep(Duration::from_millis(50)).await;
             let body = r#"{"error":{"message":"too long","type":"t","param":null,"code":null}}"#;
             let head = "HTTP/1.1 413 Too Long\r\ncontent-type: application/json\r\n";
-            let answer = format!("{head}content-length: {}\r\n\r\n{body}", body.len());
+            let length = body.len();
+            let answer = match count % 2 {
+                0 => format!("{head}content-length: {length}\r\n\r\n{body}"),
+                _ => format!("{head}transfer-encoding: chunked\r\n\r\n{length:x}\r\n{body}\r\n0\r\n\r\n"),
+            };
             stream.write_all(answer.as_bytes()).await.unwrap();
         }
     });
     let proxy = proxy(&[("a", &url)], &[]).await;
     // Nor does that say anything of how the upstream is.
-    for _ in 0..5 {
+    for _ in 0..6 {
         let (status, error) = proxy.error(CHAT, &chat(&"x".repeat(24 << 20))).await;
         assert_eq!((status, &error["message"]), (413, &json!("too long")));
     }

@@ -234,7 +234,11 @@ fn ends_a_stream(event: &[u8]) -> bool {
         [&b"message_stop"[..], b"response.completed", b"response.incomplete", b"response.failed", b"error"];
     lines(event).any(|line| {
         let value = |field: &[u8]| line.strip_prefix(field).map(<[u8]>::trim_ascii);
-        value(b"data:") == Some(b"[DONE]") || value(b"event:").is_some_and(|name| last.contains(&name))
+        let data = value(b"data:");
+        // Some servers leave the name to the data.
+        let named = data.and_then(|data| data.strip_prefix(b"{\"type\":")).map(<[u8]>::trim_ascii_start);
+        let named = named.and_then(|rest| rest.strip_prefix(b"\"")?.split(|byte| *byte == b'"').next());
+        data == Some(b"[DONE]") || value(b"event:").or(named).is_some_and(|name| last.contains(&name))
     })
 }
 
@@ -352,6 +356,9 @@ mod tests {
             ("event: response.completed\r\ndata: {}\r\n\r\n", Some(true)),
             ("event: response.output_text.done\ndata: {}\n\n", Some(false)),
             ("event: error\ndata: {}\n\n", Some(true)),
+            ("data: {\"type\": \"message_stop\"}\n\n", Some(true)),
+            ("data: {\"type\":\"response.completed\",\"x\":1}\n\n", Some(true)),
+            ("data: {\"type\":\"message_start\"}\n\n", Some(false)),
         ] {
             assert_eq!(ends(events), expected, "{events:?}");
         }

@@ -116,12 +116,13 @@ impl Body for Answer {
         let this = &mut *self;
         loop {
             let Some(Open { incoming, connection }) = &mut this.open else { return Poll::Ready(None) };
-            // One that always has more to say is never waited for. It may be the client that was slow.
-            if this.until.as_ref().is_some_and(|until| until.deadline() <= Instant::now()) {
-                this.open = None;
-                return Poll::Ready(Some(Err(too_late())));
-            }
+            let over = this.until.as_ref().is_some_and(|until| until.deadline() <= Instant::now());
             match connection.poll_body(Pin::new(incoming), cx) {
+                // One that always has more to say is never waited for. It may be the client that was slow.
+                Poll::Ready(Some(Ok(_))) if over && !incoming.is_end_stream() => {
+                    this.open = None;
+                    return Poll::Ready(Some(Err(too_late())));
+                }
                 Poll::Ready(Some(Ok(frame))) => {
                     this.waiting = false;
                     if incoming.is_end_stream() {

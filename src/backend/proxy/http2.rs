@@ -17,6 +17,7 @@ use hyper::{
     client::conn::http2::{Connection, SendRequest},
 };
 use hyper_util::rt::TokioExecutor;
+use tokio::task::AbortHandle;
 
 use super::{
     connection::{Lost, Payload},
@@ -31,15 +32,16 @@ pub(super) struct Http2(Arc<Shared>);
 struct Shared {
     sender: SendRequest<Payload>,
     driver: Driven,
+    task: AbortHandle,
     streams: AtomicUsize,
 }
 
 /// Gone at its end, so that requests that wait there come back.
 #[derive(Clone)]
-struct Driven(Arc<Mutex<Option<Driver>>>);
+struct Driven(Arc<Mutex<Option<Box<Driver>>>>);
 
 impl Driven {
-    fn lock(&self) -> MutexGuard<'_, Option<Driver>> {
+    fn lock(&self) -> MutexGuard<'_, Option<Box<Driver>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -50,17 +52,20 @@ pub(super) struct Stream(Http2);
 impl Http2 {
     /// Drives the connection until it ends, or nobody has it any more. With the place of the request that it was made for.
     pub(super) fn start(sender: SendRequest<Payload>, driver: Driver) -> Stream {
-        let driver = Driven(Arc::new(Mutex::new(Some(driver))));
+        let driver = Driven(Arc::new(Mutex::new(Some(Box::new(driver)))));
         let driven = driver.clone();
-        tokio::spawn(poll_fn(move |cx| {
-            let mut driver = driven.lock();
-            if driver.as_mut().is_some_and(|driver| Pin::new(driver).poll(cx).is_pending()) {
-                return Poll::Pending;
+        let task = tokio::spawn(poll_fn(move |cx| {
+            let mut place = driven.lock();
+            // Taken out, so that a panic in it ends the connection too.
+            let Some(mut driver) = place.take() else { return Poll::Ready(()) };
+            let polled = Pin::new(&mut driver).poll(cx).map(|_| ());
+            if polled.is_pending() {
+                *place = Some(driver);
             }
-            *driver = None;
-            Poll::Ready(())
+            polled
         }));
-        Stream(Self(Arc::new(Shared { sender, driver, streams: AtomicUsize::new(1) })))
+        let (task, streams) = (task.abort_handle(), AtomicUsize::new(1));
+        Stream(Self(Arc::new(Shared { sender, driver, task, streams })))
     }
 
     /// A place for one more request, unless the peer has as many as it takes: the request would wait for another one's end.
@@ -81,6 +86,13 @@ impl Http2 {
 
     pub(super) fn is(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        // While a request waits for a place, hyper does not see that nobody waits for it any more.
+        self.task.abort();
     }
 }
 
@@ -106,13 +118,15 @@ impl Drop for Stream {
     }
 }
 
-/// Whether the peer says that it did nothing with the request (RFC 9113, section 8.7). Of a GOAWAY h2 tells those streams
-/// alone that come after the last one it names.
+/// Whether the peer did nothing with the request: it says so (RFC 9113, section 8.7), or has not got its body. Of a GOAWAY
+/// h2 tells those streams alone that come after the last one it names.
 fn is_unprocessed(error: &hyper::Error) -> bool {
-    let error = error.source().and_then(|source| source.downcast_ref::<h2::Error>());
-    error.is_some_and(|error| {
+    let said = error.source().and_then(|source| source.downcast_ref::<h2::Error>());
+    let said = said.is_some_and(|error| {
         error.is_remote() && (error.is_go_away() || error.reason() == Some(h2::Reason::REFUSED_STREAM))
-    })
+    });
+    // hyper's word for a request that still waited for its stream when the connection ended.
+    said || error.is_user()
 }
 
 #[cfg(test)]

@@ -84,7 +84,7 @@ impl Pool {
         kept.http1.retain(|(since, _)| !everything && since.elapsed() < self.keep_alive);
         let mut is_first = true;
         kept.http2.retain(|connection| {
-            let stays = mem::take(&mut is_first) || !connection.is_idle();
+            let stays = !connection.is_closed() && (mem::take(&mut is_first) || !connection.is_idle());
             stays && !everything
         });
     }

@@ -34,7 +34,7 @@ impl Rest {
 /// request written meanwhile to a connection that the peer has closed would be lost. While the connection rests, that is.
 ///
 /// A peer that answers before it has read the whole request, and closes, is heard too: writes to it fail before that
-/// answer is read, but are not needed any more.
+/// answer is read, but are not needed any more. That they failed is told at the end of what can be read.
 pub(super) struct Socket<S> {
     inner: S,
     rest: Rest,
@@ -57,8 +57,7 @@ impl<S: AsFd> Socket<S> {
 
     /// What to tell of a write that failed.
     fn unwritten(&mut self, error: io::Error, length: usize) -> io::Result<usize> {
-        let closed = matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset);
-        self.deaf |= closed && self.peek().is_ok_and(|read| read > 0);
+        self.deaf |= matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset);
         if self.deaf { Ok(length) } else { Err(error) }
     }
 }
@@ -201,6 +200,8 @@ mod tests {
 
         let (mut near, _, far) = connected().await;
         reset(far);
-        assert!(near.write(b"more").await.is_err());
+        near.write_all(b"more").await.unwrap();
+        let end = near.read_u8().await.unwrap_err();
+        assert_eq!(end.kind(), io::ErrorKind::ConnectionReset);
     }
 }
