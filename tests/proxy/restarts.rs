@@ -23,17 +23,29 @@ const CHAT: &str = "/v1/chat/completions";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn for_a_few_seconds() {
-    under_restarts(50, Duration::from_secs(6)).await;
+    under_restarts(50, Duration::from_secs(6), &[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn for_a_few_seconds_over_http2() {
+    under_restarts(50, Duration::from_secs(6), &["proxy.http2=true"]).await;
 }
 
 /// `cargo test --test proxy -- --ignored`
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "takes a minute"]
 async fn for_a_minute() {
-    under_restarts(200, Duration::from_secs(60)).await;
+    under_restarts(200, Duration::from_secs(60), &[]).await;
 }
 
-async fn under_restarts(streams: usize, time: Duration) {
+/// The same.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "takes a minute"]
+async fn for_a_minute_over_http2() {
+    under_restarts(200, Duration::from_secs(60), &["proxy.http2=true"]).await;
+}
+
+async fn under_restarts(streams: usize, time: Duration, more: &[&str]) {
     let directory = TempDir::new().unwrap();
     let socket = |name: &str| format!("unix:{}/{name}", directory.path().display());
     let names = ["a", "b", "c"];
@@ -45,7 +57,7 @@ async fn under_restarts(streams: usize, time: Duration) {
     let urls: Vec<String> = names.iter().map(|name| socket(name)).collect();
     let by_name: Vec<_> = names.into_iter().zip(urls.iter().map(String::as_str)).collect();
     let settings = ["proxy.health_path=/health", "proxy.health_interval=200ms", "proxy.failure_pause=500ms"];
-    let proxy = Arc::new(proxy(&by_name, &settings).await);
+    let proxy = Arc::new(proxy(&by_name, &[&settings[..], more].concat()).await);
     let stop = Arc::new(AtomicBool::new(false));
     let workers: Vec<_> = (0..streams)
         .map(|_| {
