@@ -25,12 +25,10 @@ use tokio::{
 };
 
 use crate::{
-    common::{LONG, TestServer, chat, events as data_of, with},
+    common::{LONG, TestServer, chat, events as data_of},
+    faults::{CHAT, EVENT, stream},
     upstream::{Upstream, json as json_answer, proxy as proxy_of, until},
 };
-
-const CHAT: &str = "/v1/chat/completions";
-const EVENT: &str = "data: {\"choices\":[]}\n\n";
 
 /// What it does with a request.
 #[derive(Debug, Clone, Copy)]
@@ -162,10 +160,6 @@ async fn finish(mut body: SendStream<Bytes>, end: End, rest: &'static str) {
             body.send_reset(reason);
         }
     }
-}
-
-fn stream() -> Value {
-    with(chat("hi"), json!({ "stream": true }))
 }
 
 #[tokio::test]
